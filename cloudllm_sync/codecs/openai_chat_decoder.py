@@ -1,0 +1,305 @@
+"""Chat Completions' events and bodies to chunks, for every dialect of WIRE.md.
+
+The usual event is decoded by msgspec into the few fields that are read. Their types are open
+where servers differ, so that the one reading below serves all of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Optional
+
+import msgspec
+
+from cloudllm_sync.codecs import BARE_JSON, WHOLE_BODY, ReplyFacts, ServerSentEvent
+from cloudllm_sync.codecs.error_bodies import error_from_json, find_error
+from cloudllm_sync.codecs.finish_reasons import normalise
+from cloudllm_sync.codecs.openai_chat_parts import (
+    ToolCallTracker,
+    citations,
+    merge_reasoning_details,
+    reasoning_text,
+    split_content,
+    usage_from,
+)
+from cloudllm_sync.codecs.surrogates import Joiner
+from cloudllm_sync.errors import CloudLLMError, ServerError, StreamProtocolError
+from cloudllm_sync.values import MessageChunk, TokenUsage
+
+__all__ = ["OpenAIChatDecoder"]
+
+# Longer events are read by json.loads first: it refuses numbers of thousands of digits, which
+# msgspec would skip in a field that nobody reads.
+_CHECKED_BYTES = 4096
+
+
+class _Delta(msgspec.Struct, gc=False):
+    content: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    reasoning_details: Any = None
+    refusal: Any = None
+    tool_calls: Any = None
+    function_call: Any = None
+    annotations: Any = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    index: Any = 0
+    delta: Optional[_Delta] = None
+    message: Optional[_Delta] = None
+    finish_reason: Any = None
+    usage: Any = None
+
+
+class _Chunk(msgspec.Struct, gc=False):
+    choices: Optional[list[_Choice]] = None
+    error: Any = None
+    usage: Any = None
+    id: Any = None
+    model: Any = None
+    citations: Any = None
+    x_groq: Any = None
+
+
+_decode = msgspec.json.Decoder(_Chunk).decode
+_NOTHING: tuple[MessageChunk, ...] = ()
+
+
+class OpenAIChatDecoder:
+    """One reply of a Chat Completions server, streamed or whole."""
+
+    __slots__ = (
+        "_calls",
+        "_joiner",
+        "_provider",
+        "_raw_finish",
+        "_seen",
+        "_usage",
+        "ended",
+        "error",
+        "facts",
+    )
+
+    def __init__(self, provider: str) -> None:
+        self.facts = ReplyFacts()
+        self.ended = False
+        self.error: Optional[CloudLLMError] = None
+        self._provider = provider
+        self._raw_finish: Optional[str] = None
+        self._usage: Optional[TokenUsage] = None  # read, not yet handed on
+        self._seen = False  # whether a chunk was handed on
+        self._calls = ToolCallTracker()
+        self._joiner = Joiner()
+
+    def feed(self, event: ServerSentEvent) -> Sequence[MessageChunk]:
+        """The chunks of one event."""
+        data = event.data
+        if len(data) > _CHECKED_BYTES or event.event != "message":
+            return self._feed_unusual(event)
+        try:
+            chunk = _decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return self._feed_unusual(event)
+        choices = chunk.choices
+        if choices and chunk.usage is None and chunk.error is None:
+            choice = choices[0]
+            delta = choice.delta
+            # Most chunks are text and nothing else; this is the path that has to be short.
+            if (
+                delta is not None
+                and choice.finish_reason is None
+                and choice.index == 0
+                and len(choices) == 1
+                and delta.content.__class__ is str
+                and delta.content
+                and delta.tool_calls is None
+                and delta.reasoning is None
+                and delta.reasoning_content is None
+                and delta.reasoning_details is None
+                and delta.refusal is None
+                and delta.annotations is None
+                and delta.function_call is None
+                and not self._joiner.held
+                and self._seen
+            ):
+                return (MessageChunk(delta.content),)
+        return self._read(chunk)
+
+    def _feed_unusual(self, event: ServerSentEvent) -> Sequence[MessageChunk]:
+        """An event with a name, of great length, or that is not what msgspec expects."""
+        whole = event.event == WHOLE_BODY
+        text = event.data.decode("utf-8", "replace").strip()
+        if not text:
+            return _NOTHING
+        if text == "[DONE]":
+            self.ended = True
+            return _NOTHING
+        try:
+            body = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            if event.event == BARE_JSON:
+                return _NOTHING
+            if event.event != "error":
+                raise self._not_json(error, event) from error
+            body = {"error": text}
+        if event.event == BARE_JSON and find_error(body) is None:
+            return _NOTHING
+        if event.event == "error" and not (isinstance(body, Mapping) and body.get("error")):
+            body = {"error": body}
+        chunks = self._read(_tidy(body), whole=whole, body=body)
+        self.ended = self.ended or whole
+        if whole and not chunks and self.error is None and not self.complete():
+            raise StreamProtocolError(
+                f"{self._provider} answered with JSON that is neither a reply nor an error: "
+                "check base_url"
+            )
+        return chunks
+
+    def _not_json(self, error: Exception, event: ServerSentEvent) -> StreamProtocolError:
+        what = "body" if event.event == WHOLE_BODY else "event"
+        why = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+        return StreamProtocolError(
+            f"{self._provider} sent an {what} of {len(event.data)} bytes that is not valid JSON: "
+            f"{why[:200]}"
+        )
+
+    def _read(
+        self, chunk: _Chunk, *, whole: bool = False, body: Optional[Any] = None
+    ) -> Sequence[MessageChunk]:
+        """Any event or body, every field looked at."""
+        self._note_facts(chunk)
+        chunks: list[MessageChunk] = []
+        for choice in chunk.choices or ():
+            if choice.index in (0, None, "0", ""):
+                chunks += self._read_choice(choice, whole=whole)
+        usage = usage_from(chunk.usage) or usage_from(
+            chunk.x_groq.get("usage") if isinstance(chunk.x_groq, Mapping) else None
+        )
+        self._note_usage(usage)
+        chunks += self._usage_now()
+        if chunk.error or chunk.choices is None:
+            self._note_error(chunk, body)
+        self._seen = self._seen or bool(chunks)
+        return chunks
+
+    def _note_facts(self, chunk: _Chunk) -> None:
+        facts = self.facts
+        if not facts.response_id and isinstance(chunk.id, str) and chunk.id:
+            facts.response_id = chunk.id
+        if not facts.model and isinstance(chunk.model, str) and chunk.model:
+            facts.model = chunk.model
+        if isinstance(chunk.citations, list):
+            facts.citations.update(dict.fromkeys(citations(chunk.citations)))
+
+    def _note_error(self, chunk: _Chunk, body: Any) -> None:
+        if body is None:
+            body = {"error": chunk.error}
+        error = error_from_json(self._provider, body)
+        if error is not None:
+            self.error = error
+            self.ended = True
+
+    def _read_choice(self, choice: _Choice, *, whole: bool) -> Iterator[MessageChunk]:
+        # Perplexity sends the text so far as `message` beside each delta: it is not for streams.
+        delta = choice.message if whole and choice.message is not None else choice.delta
+        deltas: list[Any] = []
+        content = reasoning = refusal = ""
+        if delta is not None:
+            content, thought = split_content(delta.content)
+            content = self._joiner.push("content", content)
+            reasoning = self._joiner.push("reasoning", thought or reasoning_text(delta))
+            if isinstance(delta.refusal, str):
+                refusal = self._joiner.push("refusal", delta.refusal)
+            deltas = self._calls.deltas(delta.tool_calls, delta.function_call)
+            self._note_delta(delta)
+        self._note_usage(usage_from(choice.usage))
+        raw = choice.finish_reason
+        raw = raw if isinstance(raw, str) and raw and raw != self._raw_finish else None
+        if raw is not None:
+            self._raw_finish = raw
+            if raw == "error":
+                self.error = ServerError(
+                    f"{self._provider} ended the reply with finish_reason 'error'", retryable=True
+                )
+        first = deltas.pop(0) if deltas else None
+        if content or reasoning or refusal or first:
+            yield MessageChunk(content, reasoning, refusal, None, None, first)
+        for rest in deltas:
+            yield MessageChunk(tool_call_delta=rest)
+        if raw is not None:
+            yield self._finish_chunk(raw)
+
+    def _note_delta(self, delta: _Delta) -> None:
+        facts = self.facts
+        if delta.annotations is not None:
+            facts.citations.update(dict.fromkeys(citations(delta.annotations)))
+        if delta.reasoning_details:
+            state = facts.provider_state or {}
+            details = merge_reasoning_details(
+                state.get("reasoning_details", []), delta.reasoning_details
+            )
+            facts.provider_state = {**state, "reasoning_details": details}
+
+    def _finish_chunk(self, raw: str | None) -> MessageChunk:
+        word = normalise(raw, calls_made=self._calls.any())
+        return MessageChunk(finish_reason=word, raw_finish_reason=raw)
+
+    def _note_usage(self, usage: TokenUsage | None) -> None:
+        if usage is not None:
+            self._usage = self.facts.usage = usage
+
+    def _usage_now(self) -> Sequence[MessageChunk]:
+        """Usage goes out once a finish reason is known: before, some servers send running sums."""
+        if self._usage is None or self._raw_finish is None:
+            return _NOTHING
+        usage, self._usage = self._usage, None
+        return (MessageChunk(usage=usage),)
+
+    def finish(self) -> Sequence[MessageChunk]:
+        """Half characters, a finish reason that tool calls imply, and usage not yet handed on."""
+        rest = self._joiner.rest
+        held = MessageChunk(rest("content"), rest("reasoning"), rest("refusal"))
+        chunks = [held] if held != MessageChunk() else []
+        if self._raw_finish is None and self._calls.any():
+            chunks.append(self._finish_chunk(None))
+        if self._usage is not None:
+            chunks.append(MessageChunk(usage=self._usage))
+            self._usage = None
+        return chunks
+
+    def complete(self) -> bool:
+        """A finish reason was seen, or an end mark after some content."""
+        return self._raw_finish is not None or (self.ended and self._seen)
+
+
+def _tidy(body: Any) -> _Chunk:
+    """Any JSON document as the struct that the usual event is decoded into."""
+    if isinstance(body, list) and len(body) == 1:
+        body = body[0]
+    if not isinstance(body, Mapping):
+        return _Chunk()
+    known = {name: body.get(name) for name in _Chunk.__struct_fields__}
+    choices = known["choices"]
+    if isinstance(choices, list):
+        known["choices"] = [_tidy_choice(choice) for choice in choices if _is_object(choice)]
+    else:
+        known["choices"] = None
+    return _Chunk(**known)
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _tidy_choice(choice: Mapping[str, Any]) -> _Choice:
+    known = {name: choice.get(name) for name in _Choice.__struct_fields__}
+    for name in ("delta", "message"):
+        part = known[name]
+        known[name] = (
+            _Delta(**{field: part.get(field) for field in _Delta.__struct_fields__})
+            if isinstance(part, Mapping)
+            else None
+        )
+    return _Choice(**known)

@@ -1,0 +1,210 @@
+"""The parts of a Chat Completions reply that servers write in many ways.
+
+Source: wire/WIRE.md, sections 1.1 (tool calls), 1.2 (reasoning), 2, 6, 7 (usage, content lists).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Optional
+
+import attrs
+
+from cloudllm_sync.codecs.surrogates import Joiner, well_formed
+from cloudllm_sync.values import TokenUsage, ToolCallDelta
+
+__all__ = [
+    "ToolCallTracker",
+    "citations",
+    "merge_reasoning_details",
+    "reasoning_text",
+    "split_content",
+    "usage_from",
+]
+
+
+def split_content(content: Any) -> tuple[str, str]:
+    """Visible text and thinking text of a `content`: a string, or Mistral's list of parts."""
+    if isinstance(content, str):
+        return content, ""
+    text: list[str] = []
+    thought: list[str] = []
+    for part in content if isinstance(content, list) else ():
+        if isinstance(part, str):
+            text.append(part)
+        elif isinstance(part, Mapping):
+            if isinstance(part.get("text"), str):
+                text.append(part["text"])
+            thought.extend(split_content(part.get("thinking"))[0:1])
+    return "".join(text), "".join(thought)
+
+
+def reasoning_text(delta: Any) -> str:
+    """The reasoning of a delta, from one source only: several carry the same text."""
+    for text in (delta.reasoning_content, delta.reasoning):
+        if isinstance(text, str) and text:
+            return text
+    details = delta.reasoning_details
+    found = []
+    for detail in details if isinstance(details, list) else ():
+        if isinstance(detail, Mapping):
+            text = detail.get("text") or detail.get("summary")
+            found.append(text if isinstance(text, str) else "")
+    return "".join(found)
+
+
+def merge_reasoning_details(known: list[Any], details: Any) -> list[Any]:
+    """The details so far with those of one more delta: pieces of one index and type are joined.
+
+    They have to be sent back unchanged in a tool loop (OpenRouter's documentation of reasoning).
+    """
+    merged = list(known)
+    for detail in details if isinstance(details, list) else ():
+        last = merged[-1] if merged else None
+        if (
+            isinstance(detail, Mapping)
+            and isinstance(last, Mapping)
+            and (last.get("type"), last.get("index")) == (detail.get("type"), detail.get("index"))
+            and detail.get("index") is not None
+        ):
+            joined = {**last, **{name: value for name, value in detail.items() if value}}
+            for name in ("text", "summary", "data"):
+                if isinstance(last.get(name), str) and isinstance(detail.get(name), str):
+                    joined[name] = last[name] + detail[name]
+            merged[-1] = joined
+        else:
+            merged.append(detail)
+    return merged
+
+
+def citations(found: Any) -> Iterator[str]:
+    """The URLs of a list of annotations or of plain URLs, in order."""
+    for item in found if isinstance(found, list) else ():
+        if isinstance(item, Mapping):
+            inner = item.get("url_citation")
+            item = (inner if isinstance(inner, Mapping) else item).get("url")
+        if isinstance(item, str) and item:
+            yield well_formed(item)
+
+
+def _count(holder: Any, *names: str) -> Optional[int]:
+    """The first of these fields that is a count; numbers may come as text."""
+    for name in names:
+        value = holder.get(name) if isinstance(holder, Mapping) else None
+        if isinstance(value, str) and value.isascii() and value.isdigit():
+            value = int(value[:18])
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e18:
+            return int(value)
+    return None
+
+
+def usage_from(usage: Any) -> Optional[TokenUsage]:
+    """A `usage` object in the meanings of TokenUsage, or None where it counts nothing.
+
+    xAI leaves reasoning out of `completion_tokens`; it shows in that only all three make up
+    `total_tokens`.
+    """
+    if not isinstance(usage, Mapping):
+        return None
+    given_in = _count(usage, "prompt_tokens", "input_tokens")
+    given_out = _count(usage, "completion_tokens", "output_tokens")
+    total = _count(usage, "total_tokens")
+    if given_in is None and given_out is None and total is None:
+        return None
+    prompt = usage.get("prompt_tokens_details")
+    reasoning = _count(usage.get("completion_tokens_details"), "reasoning_tokens")
+    if reasoning is None:
+        reasoning = _count(usage, "reasoning_tokens")
+    taken_in, given = given_in or 0, given_out or 0
+    if reasoning and total == taken_in + given + reasoning:
+        given += reasoning
+    cached = _count(prompt, "cached_tokens")
+    if cached is None:
+        cached = _count(usage, "prompt_cache_hit_tokens", "cached_tokens")
+    written = _count(prompt, "cache_write_tokens")
+    return TokenUsage(
+        taken_in, given, taken_in + given if total is None else total, cached, written, reasoning
+    )
+
+
+@attrs.define(slots=True)
+class _Slot:
+    id: Optional[str] = None
+    name: Optional[str] = None
+
+
+class ToolCallTracker:
+    """Tells which call a fragment belongs to, whatever the server counts by.
+
+    Calls are numbered from 0 in the order of their first fragments.
+    """
+
+    def __init__(self) -> None:
+        self._slots: list[_Slot] = []
+        self._by_index: dict[object, int] = {}
+        self._joiner = Joiner()
+
+    def any(self) -> bool:
+        """Whether a call was seen."""
+        return bool(self._slots)
+
+    def deltas(self, fragments: Any, old_style: Any) -> list[ToolCallDelta]:
+        """The fragments of one delta; `old_style` is its `function_call`."""
+        if isinstance(fragments, Mapping):
+            fragments = [fragments]
+        found = []
+        for position, fragment in enumerate(fragments if isinstance(fragments, list) else ()):
+            if isinstance(fragment, Mapping) and isinstance(fragment.get("function"), Mapping):
+                found.append(self._delta(fragment, fragment["function"], position))
+        # Snowflake sends an empty function_call beside every reply.
+        if isinstance(old_style, Mapping) and (
+            old_style.get("name") or "function_call" in self._by_index
+        ):
+            found.append(self._delta({"index": "function_call"}, old_style, 0))
+        return found
+
+    def _delta(
+        self, fragment: Mapping[str, Any], function: Mapping[str, Any], position: int
+    ) -> ToolCallDelta:
+        call_id = fragment.get("id")
+        call_id = well_formed(str(call_id)) if call_id not in (None, "") else None
+        name = function.get("name")
+        name = well_formed(name) if isinstance(name, str) and name else None
+        at = self._slot(fragment.get("index"), call_id, name, position)
+        slot = self._slots[at]
+        # A server that repeats id or name on every fragment means them once.
+        new_id, slot.id = (None, slot.id) if slot.id else (call_id, call_id)
+        new_name, slot.name = (None, slot.name) if slot.name else (name, name)
+        return ToolCallDelta(at, new_id, new_name, self._arguments(at, function.get("arguments")))
+
+    def _arguments(self, at: int, arguments: Any) -> str:
+        if isinstance(arguments, str):
+            return self._joiner.push(str(at), arguments)
+        return "" if arguments is None else well_formed(json.dumps(arguments, ensure_ascii=False))
+
+    def _slot(self, index: Any, call_id: str | None, name: str | None, position: int) -> int:
+        """The number of the call; a new one where the fragment begins one."""
+        if isinstance(index, (int, str)) and index != "":
+            at = self._by_index.get(index)
+            if at is None or self._begins_another(at, call_id, name):
+                at = self._by_index[index] = self._new()
+            return at
+        if call_id is not None:
+            for at, slot in enumerate(self._slots):
+                if slot.id == call_id:
+                    return at
+            return self._new()
+        if name is None and self._slots:
+            return len(self._slots) - 1
+        at = position if position < len(self._slots) else self._new()
+        return self._new() if self._slots[at].name else at
+
+    def _begins_another(self, at: int, call_id: str | None, name: str | None) -> bool:
+        """Some servers count every call as index 0: a new id with a name is a new call."""
+        known = self._slots[at].id
+        return bool(call_id and name and known and known != call_id)
+
+    def _new(self) -> int:
+        self._slots.append(_Slot())
+        return len(self._slots) - 1
