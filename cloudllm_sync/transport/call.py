@@ -1,0 +1,279 @@
+"""One request and its reply, from the first attempt to the end of the body."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any, Callable, Optional
+
+import requests
+
+from cloudllm_sync.codecs import ServerSentEvent, WireRequest
+from cloudllm_sync.codecs.error_bodies import error_from_body
+from cloudllm_sync.errors import (
+    APIError,
+    CloudLLMError,
+    ConfigurationError,
+    StreamProtocolError,
+    with_context,
+)
+from cloudllm_sync.transport import retry
+from cloudllm_sync.transport.cancellation import Cancellation
+from cloudllm_sync.transport.clocks import Clocks
+from cloudllm_sync.transport.connections import Claim
+from cloudllm_sync.transport.events import reply_events
+from cloudllm_sync.transport.failures import WIRE_ERRORS, explain
+from cloudllm_sync.transport.http import Transport
+from cloudllm_sync.transport.lines import LineBlocks, pieces_of
+from cloudllm_sync.values import Timeouts
+
+__all__ = ["Call"]
+
+_log = logging.getLogger("cloudllm_sync.transport")
+
+_REQUEST_IDS = (
+    "x-request-id",
+    "request-id",
+    "apim-request-id",
+    "x-generation-id",
+    "mistral-correlation-id",
+)
+
+# How long the end of the body may take after the end mark; then the connection is given up.
+_END_OF_BODY_S = 0.05
+
+
+class Call:
+    """One request and its reply, from the first attempt to the end of the body.
+
+    One thread at a time uses it; `cancellation` may be asked from any.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        wire: WireRequest,
+        timeouts: Timeouts,
+        *,
+        max_retries: int,
+        cancellation: Cancellation,
+        amend: Callable[[WireRequest, APIError], Optional[WireRequest]],
+        on_retry: Callable[[CloudLLMError, float], None],
+    ) -> None:
+        self.cancellation = cancellation
+        self.clocks = Clocks(timeouts)
+        self.attempts = 0
+        self.request_id: Optional[str] = None
+        self._transport = transport
+        self._endpoint = transport.endpoint
+        self._wire = wire
+        self._max_retries = max_retries
+        self._amend = amend
+        self._amended = False
+        self._on_retry = on_retry
+        self._claim = Claim(self.clocks, cancellation)
+        self._failures = 0
+        self._response: Optional[requests.Response] = None
+        self._raw: Any = None
+        self._lines: Iterator[bytes] = iter(())
+        self._where = str(self._endpoint)
+
+    def open(self) -> None:
+        """Send the request until a good answer begins.
+
+        Raises:
+            CloudLLMError: The last attempt's failure.
+        """
+        while True:
+            failure = self._attempt()
+            if failure is None:
+                return
+            self._recover(failure)
+
+    def reopen(self, failure: CloudLLMError) -> bool:
+        """Send the request once more, if a failure inside the stream may be retried."""
+        self.abort()
+        if not failure.retryable or self._failures >= self._max_retries:
+            return False
+        self._recover(failure)
+        self.open()
+        return True
+
+    def _recover(self, failure: CloudLLMError) -> None:
+        """Make the next attempt possible, or raise."""
+        if isinstance(failure, APIError) and not self._amended:
+            amended = self._amend(self._wire, failure)
+            if amended is not None:
+                self._wire, self._amended = amended, True
+                return
+        if self._stale(failure):
+            self._claim.fresh = True
+            return
+        self._failures += 1
+        delay = retry.next_delay(self._failures, failure, max_retries=self._max_retries)
+        if delay is None:
+            raise failure
+        self._on_retry(failure, delay)
+        _log.debug("attempt %d failed, next in %.2f s", self.attempts, delay)
+        left = self.clocks.total_left_s()
+        if self.cancellation.wait(min(delay, max(left, 0.0))):
+            raise self._finished(self.cancellation.error())
+        if delay >= left:
+            late = self._explain(self.clocks.total_expired(), opened=False)
+            raise self._finished(late) from failure
+
+    def _stale(self, failure: CloudLLMError) -> bool:
+        """Whether a pooled connection turned out to be closed; once, and free."""
+        claim = self._claim
+        return (
+            claim.reused
+            and not claim.received
+            and not claim.fresh
+            and not isinstance(failure, APIError)
+            and failure.retryable
+        )
+
+    def _attempt(self) -> Optional[CloudLLMError]:
+        """Send once; what went wrong, or None once a good answer has begun."""
+        fresh = self._claim.fresh
+        self._claim = claim = Claim(self.clocks, self.cancellation, fresh=fresh)
+        self.clocks.connecting()
+        self.attempts += 1
+        self.cancellation.on_cancel(claim.wake)
+        failure: Optional[CloudLLMError] = None
+        try:
+            self.cancellation.check()
+            self._response = self._transport.send(self._wire, claim)
+            self._raw = self._response.raw
+            failure = self._refusal(self._response)
+        except ConfigurationError:
+            self.abort()
+            raise
+        except WIRE_ERRORS as error:
+            failure = self._explain(error, opened=False)
+        except CloudLLMError as error:
+            failure = error
+        except BaseException:
+            self.abort()  # Ctrl-C: the connection is in an unknown state
+            raise
+        if failure is not None:
+            self.abort()
+            self._finished(failure)
+        return failure
+
+    def _explain(self, error: BaseException, *, opened: bool) -> CloudLLMError:
+        return explain(
+            error,
+            where=self._where,
+            claim=self._claim,
+            cancellation=self.cancellation,
+            opened=opened,
+        )
+
+    def _finished(self, error: CloudLLMError) -> CloudLLMError:
+        key = self._endpoint.key
+        if key is not None:
+            error.args = tuple(key.mask(arg) if isinstance(arg, str) else arg for arg in error.args)
+            if isinstance(error, APIError):
+                error.body = key.mask(error.body)
+        error.attempts = self.attempts
+        return with_context(error, request_id=self.request_id)
+
+    def _refusal(self, response: requests.Response) -> Optional[CloudLLMError]:
+        """None if the answer is a good one, whose body may be read."""
+        headers = response.headers
+        self.request_id = next((headers[name] for name in _REQUEST_IDS if name in headers), None)
+        if response.status_code == 200:
+            return None
+        if 200 < response.status_code < 300:
+            kind = headers.get("content-type", "none")
+            return StreamProtocolError(
+                f"{self._where} answered with status {response.status_code} and content type "
+                f"{kind!r}, not with a reply: check base_url"
+            )
+        error = error_from_body(
+            self._endpoint.provider, response.status_code, self._error_body(response)
+        )
+        error.retry_after_s = retry.retry_after_s(headers, time.time())
+        error.retryable = retry.should_retry(headers, error.retryable)
+        return error
+
+    def _error_body(self, response: requests.Response) -> bytes:
+        """As much of the body as is allowed and comes in time."""
+        limits = self._endpoint.limits
+        self.clocks.at_most(limits.error_body_s)
+        parts: list[bytes] = []
+        room = limits.error_body_bytes
+        try:
+            for piece in pieces_of(response.raw):
+                parts.append(piece[:room])
+                room -= len(piece)
+                if room <= 0:
+                    break
+        except WIRE_ERRORS:
+            self.clocks.fired = None  # the status says enough
+        return b"".join(parts)
+
+    def events(self) -> Iterator[ServerSentEvent]:
+        """The events of the reply.
+
+        Raises:
+            CloudLLMError: A clock, a cut, a limit, or a cancel.
+        """
+        response = self._response
+        if response is None:
+            return
+        limits = self._endpoint.limits
+        blocks = LineBlocks(pieces_of(self._raw), limits, self._where)
+        response.raw = blocks
+        self._lines = response.iter_lines(chunk_size=None)
+        failure: Optional[CloudLLMError] = None
+        try:
+            yield from reply_events(
+                self._lines,
+                event_limit=limits.event_bytes,
+                source=self._where,
+                content_type=response.headers.get("content-type", "none"),
+            )
+        except WIRE_ERRORS as error:
+            failure = self._explain(error, opened=True)
+        except CloudLLMError as error:
+            failure = error
+        if self.cancellation.requested:
+            # After a shutdown, a body without a length ends as if it were whole.
+            failure = self.cancellation.error()
+        if failure is not None:
+            raise self._finished(failure)
+
+    def describe(self, error: CloudLLMError) -> CloudLLMError:
+        """The error with what this call knows: attempts, request id; the key masked."""
+        return self._finished(error)
+
+    def release(self) -> None:
+        """The reply is whole. The connection serves the next call if the body ends here, too.
+
+        What has arrived already is taken; what has not is waited for at most 50 ms.
+        """
+        if self._raw is None:
+            return
+        self.cancellation.forget(self._claim.wake)
+        if getattr(self._raw, "chunked", False) and self._raw.connection is not None:
+            self.clocks.at_most(_END_OF_BODY_S)
+            try:
+                # A few empty lines may follow the end mark; more is not worth waiting for.
+                for _ in itertools.islice(self._lines, 8):
+                    pass
+            except (*WIRE_ERRORS, CloudLLMError):
+                pass
+        self.abort()
+
+    def abort(self) -> None:
+        """Close the connection, unless it has gone back to the pool. Idempotent."""
+        self.cancellation.forget(self._claim.wake)
+        self._claim.give_back()
+        self._response = None
+        raw, self._raw = self._raw, None
+        if raw is not None:
+            raw.close()

@@ -1,0 +1,108 @@
+"""The four clocks of a call, which run only while it waits for the server."""
+
+from __future__ import annotations
+
+import math
+import socket
+import time
+from typing import Callable, Optional
+
+from cloudllm_sync.errors import Clock
+from cloudllm_sync.values import Timeouts
+
+__all__ = ["Clocks"]
+
+
+class Clocks:
+    """How long the next wait may last. Used by one thread at a time, the reader.
+
+    A phase (connect, first_chunk, idle) has a budget that waiting uses up, however many bytes
+    come meanwhile; a chunk refills it. `total` is a point in time.
+    """
+
+    __slots__ = (
+        "_budget_s",
+        "_now",
+        "_phase",
+        "_timeouts",
+        "_total_at",
+        "_wait_began",
+        "chunk_came",
+        "fired",
+    )
+
+    def __init__(self, timeouts: Timeouts, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._timeouts = timeouts
+        self._total_at = now() + _seconds(timeouts.total_s)
+        self._phase: Clock = "connect"
+        self._budget_s = math.inf
+        self._wait_began = 0.0
+        self.chunk_came = False
+        """Set by the stream for every chunk; heard before the next wait."""
+        self.fired: Optional[Clock] = None
+        """Which clock ran out."""
+
+    def connecting(self) -> None:
+        """A new attempt begins."""
+        self._phase, self._budget_s = "connect", _seconds(self._timeouts.connect_s)
+        self.chunk_came = False
+        self.fired = None
+
+    def sending(self) -> None:
+        """The connection stands; from now on the provider is waited for."""
+        self._phase, self._budget_s = "first_chunk", _seconds(self._timeouts.first_chunk_s)
+
+    def at_most(self, seconds: float) -> None:
+        """Give the rest of the current phase no more than this."""
+        self._budget_s = min(self._budget_s, seconds)
+        self.chunk_came = False
+
+    def before_wait(self) -> Optional[float]:
+        """Seconds that the coming wait may last, or None for no limit.
+
+        Raises:
+            socket.timeout: None are left.
+        """
+        if self.chunk_came:
+            self.chunk_came = False
+            self._phase, self._budget_s = "idle", _seconds(self._timeouts.idle_s)
+        self._wait_began = now = self._now()
+        left = min(self._budget_s, self._total_at - now)
+        if left <= 0:
+            raise self.expired()
+        return None if left == math.inf else left
+
+    def after_wait(self) -> None:
+        """The wait is over, and took its share of the budget."""
+        self._budget_s -= self._now() - self._wait_began
+
+    def expired(self) -> socket.timeout:
+        """Note which clock ran out; the exception to raise."""
+        now = self._now()
+        waited_out = self._total_at - now <= self._budget_s - (now - self._wait_began)
+        self.fired = "total" if waited_out else self._phase
+        return socket.timeout(f"the {self.fired} clock ran out")
+
+    def total_expired(self) -> socket.timeout:
+        """Note that the total deadline has passed; the exception to explain."""
+        self.fired = "total"
+        return socket.timeout("the total clock ran out")
+
+    def total_left_s(self) -> float:
+        """Seconds until the total deadline; infinite without one."""
+        return self._total_at - self._now()
+
+    def limit_s(self) -> Optional[float]:
+        """How many seconds the clock that fired allows."""
+        limits = self._timeouts
+        return {
+            "connect": limits.connect_s,
+            "first_chunk": limits.first_chunk_s,
+            "idle": limits.idle_s,
+            "total": limits.total_s,
+        }[self.fired or self._phase]
+
+
+def _seconds(limit: float | None) -> float:
+    return math.inf if limit is None else limit

@@ -1,0 +1,306 @@
+"""Connections that know which call owns them, so that a call can be woken at any stage.
+
+urllib3 wakes a blocked reader only by `shutdown()` on the socket, and offers that only once there
+is a response: not while connecting, shaking hands or waiting for headers. So the sockets here are
+handed to their call (`Claim`) as soon as they exist, and taken from it before they go back to the
+pool: a late cancel finds nothing, rather than the connection of another call.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from typing import Any, Optional
+
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+
+from cloudllm_sync.transport.cancellation import Cancellation
+from cloudllm_sync.transport.clocks import Clocks
+
+__all__ = ["CallAdapter", "CallSSLContext", "Claim", "Claiming"]
+
+# One recv fills this much at the most: many events a system call when they come fast. Memory is
+# touched only as far as bytes come.
+_READ_BUFFER_BYTES = 32 * 1024
+
+# More threads than this on one client would close and open connections again and again.
+_POOL_SIZE = 512
+
+_active = threading.local()
+
+
+class Claim:
+    """One call's hold on the socket that serves it just now."""
+
+    __slots__ = ("_cancellation", "_lock", "_sock", "clocks", "fresh", "received", "reused", "sent")
+
+    def __init__(self, clocks: Clocks, cancellation: Cancellation, *, fresh: bool = False) -> None:
+        self.clocks = clocks
+        self.fresh = fresh
+        """Whether a connection from the pool will not do."""
+        self.sent = False
+        """Whether the whole request was written."""
+        self.received = False
+        """Whether a byte of the answer came."""
+        self.reused = False
+        """Whether the connection had served another call before."""
+        self._cancellation = cancellation
+        self._lock = threading.RLock()
+        self._sock: Optional[_CallSocketMixin] = None  # guarded by _lock
+
+    def take(self, sock: Any) -> None:
+        """Own this socket from now on; shut it at once if the call was cancelled."""
+        sock.claim = self
+        with self._lock:
+            self._sock = sock
+            if self._cancellation.requested:
+                _shut(sock)
+
+    def give_back(self) -> None:
+        """The socket is no longer ours."""
+        with self._lock:
+            sock, self._sock = self._sock, None
+        if sock is not None:
+            sock.claim = None
+
+    def wake(self) -> None:
+        """End whatever waits on the socket, if it is still ours."""
+        with self._lock:
+            if self._sock is not None:
+                _shut(self._sock)
+
+
+def _shut(sock: Any) -> None:
+    try:
+        # SSLSocket.shutdown() would throw its TLS state away under the reader.
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+    except OSError:
+        pass  # not connected, or closed already
+
+
+class Claiming:
+    """While a request is being sent by this thread, its connections are for this claim."""
+
+    def __init__(self, claim: Claim) -> None:
+        self._claim = claim
+
+    def __enter__(self) -> None:
+        _active.claim = self._claim
+
+    def __exit__(self, *exc_info: object) -> None:
+        _active.claim = None
+
+
+class _CallSocketMixin:
+    """Waits no longer than its call's clocks allow; `claim` is set by the owning thread."""
+
+    claim: Optional[Claim] = None
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        claim = self.claim
+        if claim is None:
+            return super().recv_into(buffer, nbytes, flags)  # type: ignore[misc, no-any-return]
+        clocks = claim.clocks
+        self.settimeout(clocks.before_wait())  # type: ignore[attr-defined]
+        try:
+            count: int = super().recv_into(buffer, nbytes, flags)  # type: ignore[misc]
+        except socket.timeout:
+            raise clocks.expired() from None
+        clocks.after_wait()
+        claim.received = True
+        return count
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        self._bounded()
+        super().sendall(data, flags)  # type: ignore[misc]
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        self._bounded()
+        return super().send(data, flags)  # type: ignore[misc, no-any-return]
+
+    def _bounded(self) -> None:
+        if self.claim is not None:
+            self.settimeout(self.claim.clocks.before_wait())  # type: ignore[attr-defined]
+
+    def makefile(self, mode: str = "r", buffering: Any = None, **options: Any) -> Any:
+        if mode == "rb" and buffering is None:
+            buffering = _READ_BUFFER_BYTES
+        return super().makefile(mode, buffering, **options)  # type: ignore[misc]
+
+
+class CallSocket(_CallSocketMixin, socket.socket):
+    """A TCP socket of a call."""
+
+
+class CallSSLSocket(_CallSocketMixin, ssl.SSLSocket):  # type: ignore[misc]
+    """A TLS socket of a call."""
+
+
+class CallSSLContext(ssl.SSLContext):
+    """A TLS context whose sockets belong to their call during the handshake already."""
+
+    sslsocket_class = CallSSLSocket
+
+    def wrap_socket(self, sock: Any, *args: Any, **options: Any) -> Any:
+        """As SSLContext.wrap_socket(), on the clocks of the socket's call."""
+        claim = getattr(sock, "claim", None)
+        if claim is None:
+            return super().wrap_socket(sock, *args, **options)
+        options["do_handshake_on_connect"] = False
+        wrapped = super().wrap_socket(sock, *args, **options)
+        claim.take(wrapped)
+        wrapped.settimeout(claim.clocks.before_wait())
+        try:
+            wrapped.do_handshake()
+        except socket.timeout:
+            wrapped.close()
+            raise claim.clocks.expired() from None
+        except OSError:
+            wrapped.close()
+            raise
+        claim.clocks.after_wait()
+        return wrapped
+
+
+class _CallConnectionMixin:
+    """Hands every socket to the call that it is opened for."""
+
+    claim: Optional[Claim] = None
+
+    def _new_conn(self) -> socket.socket:
+        """Connect, one address after the other, within the connect clock."""
+        claim: Claim = self.claim or _active.claim
+        host: str = self.host.strip("[]")  # type: ignore[attr-defined]
+        try:
+            addresses = socket.getaddrinfo(
+                host,
+                self.port,  # type: ignore[attr-defined]
+                0,
+                socket.SOCK_STREAM,
+            )
+        except (socket.gaierror, UnicodeError) as error:
+            known = error if isinstance(error, socket.gaierror) else socket.gaierror(str(error))
+            raise NameResolutionError(host, self, known) from error  # type: ignore[arg-type]
+        failure: Optional[OSError] = None
+        for tried, (family, kind, protocol, _, address) in enumerate(addresses):
+            sock = CallSocket(family, kind, protocol)
+            try:
+                self._connect(sock, claim, address, addresses_left=len(addresses) - tried)
+                return sock
+            except OSError as error:
+                claim.give_back()
+                sock.close()
+                failure = error
+                if claim.clocks.fired:
+                    break
+        if isinstance(failure, socket.timeout):
+            raise ConnectTimeoutError(self, str(failure)) from failure
+        raise NewConnectionError(self, str(failure)) from failure  # type: ignore[arg-type]
+
+    def _connect(
+        self, sock: CallSocket, claim: Claim, address: Any, *, addresses_left: int
+    ) -> None:
+        for option in self.socket_options or ():  # type: ignore[attr-defined]
+            sock.setsockopt(*option)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        claim.take(sock)
+        clocks = claim.clocks
+        seconds = clocks.before_wait()
+        # An address that swallows packets must not use up the time of the next.
+        sock.settimeout(seconds if seconds is None else seconds / addresses_left)
+        try:
+            sock.connect(address)
+        except socket.timeout:
+            clocks.after_wait()
+            if addresses_left == 1:
+                raise clocks.expired() from None
+            raise
+        clocks.after_wait()
+
+    def request(self, *args: Any, **options: Any) -> None:
+        """Send the request, and note whether all of it went out."""
+        if self.sock is None:  # type: ignore[attr-defined]
+            self.connect()  # type: ignore[attr-defined]
+        claim = self.claim
+        if claim is not None:
+            claim.clocks.sending()
+        super().request(*args, **options)  # type: ignore[misc]
+        if claim is not None:
+            claim.sent = True
+
+
+class CallConnection(_CallConnectionMixin, HTTPConnection):
+    """A plain connection."""
+
+
+class CallTLSConnection(_CallConnectionMixin, HTTPSConnection):
+    """A TLS connection."""
+
+
+class _CallPoolMixin:
+    """Marks connections with their call when they leave, and clears the mark before they return."""
+
+    def _get_conn(self, timeout: Optional[float] = None) -> Any:
+        conn = super()._get_conn(timeout)  # type: ignore[misc]
+        claim: Optional[Claim] = getattr(_active, "claim", None)
+        conn.claim = claim
+        if claim is not None:
+            if claim.fresh:
+                conn.close()
+            claim.reused = conn.sock is not None
+            if conn.sock is not None:
+                claim.take(conn.sock)
+        return conn
+
+    def _put_conn(self, conn: Any) -> None:
+        if conn is not None and conn.claim is not None:
+            conn.claim.give_back()
+            conn.claim = None
+        super()._put_conn(conn)  # type: ignore[misc]
+
+
+class _CallPool(_CallPoolMixin, HTTPConnectionPool):
+    ConnectionCls = CallConnection
+
+
+class _CallTLSPool(_CallPoolMixin, HTTPSConnectionPool):
+    ConnectionCls = CallTLSConnection
+
+
+_POOLS = {"http": _CallPool, "https": _CallTLSPool}
+
+
+class CallAdapter(HTTPAdapter):
+    """requests' adapter, over connections that belong to calls and one shared TLS context.
+
+    The context is made once: loading a certificate store costs more than a handshake.
+    """
+
+    def __init__(self, ssl_context: ssl.SSLContext | None) -> None:
+        self._ssl_context = ssl_context
+        super().__init__(pool_connections=4, pool_maxsize=_POOL_SIZE)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """Make the pools hand out connections of ours."""
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        """As above, for the pools behind a proxy."""
+        manager = super().proxy_manager_for(proxy, **options)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+    def build_connection_pool_key_attributes(
+        self, request: Any, verify: Any, cert: Any = None
+    ) -> Any:
+        """Which pool serves a request: the TLS context says all about trust."""
+        host, _ = super().build_connection_pool_key_attributes(request, True, None)
+        return host, {"ssl_context": self._ssl_context} if host["scheme"] == "https" else {}
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Nothing: requests would load its certificates into the shared context again."""

@@ -1,0 +1,130 @@
+"""Lines to ServerSentEvent, by sseclient-py.
+
+Source: WHATWG HTML, 9.2 (server-sent events).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+
+import sseclient
+
+from cloudllm_sync.codecs import BARE_JSON, WHOLE_BODY, ServerSentEvent
+from cloudllm_sync.errors import StreamProtocolError, StreamTooLargeError
+
+__all__ = ["EventReader", "reply_events"]
+
+# The parser joins data lines one by one, which is quadratic; so it gets them in groups.
+_GROUP_LINES = 256
+
+
+class EventReader(sseclient.SSEClient):
+    """sseclient-py over whole lines without their ends.
+
+    The two commonest forms, one `data:` line alone or after one `event:` line, are read here; all
+    other events go through the library's own parser, one whole event at a time, which is what it
+    is right at.
+    """
+
+    def __init__(self, lines: Iterator[bytes], event_limit: int, source: str) -> None:
+        super().__init__(lines)
+        self._lines = lines
+        self._event_limit = event_limit
+        self._source = source
+
+    def events(self) -> Iterator[ServerSentEvent]:  # type: ignore[override]
+        """The events, each as soon as its empty line has come; at the end also one without it."""
+        first = b""
+        more: list[bytes] = []
+        for line in self._lines:
+            if line:
+                if not first:
+                    first = line
+                else:
+                    more.append(line)
+                    self._check_size(first, more)
+            elif first:
+                if not more and first[:6] == b"data: ":
+                    yield ServerSentEvent(first[6:])
+                else:
+                    yield from self._parse(first, more)
+                    more = []
+                first = b""
+        if first:
+            for event in self._parse(first, more):
+                event.terminated = False
+                yield event
+
+    def _check_size(self, first: bytes, more: list[bytes]) -> None:
+        # Lines are bounded one by one already; only events of many lines are summed up.
+        due = len(more) % 64 == 0 or len(more[-1]) > 1024
+        if due and len(first) + sum(map(len, more)) > self._event_limit:
+            raise StreamTooLargeError(
+                f"{self._source} sent an event of more than {self._event_limit} bytes: raise "
+                "it in Limits if it is wanted"
+            )
+
+    def _parse(self, first: bytes, more: list[bytes]) -> Iterator[ServerSentEvent]:
+        if (
+            len(more) == 1
+            and first[:7] == b"event: "
+            and more[0][:6] == b"data: "
+            and first.isascii()
+        ):
+            yield ServerSentEvent(more[0][6:], first[7:].decode("ascii"))
+            return
+        lines = [first, *more]
+        bare = [line for line in lines if line[:1] == b"{"]
+        if bare:
+            yield from (ServerSentEvent(line, BARE_JSON) for line in bare)
+        yield from self._parse_by_library(lines)
+
+    def _parse_by_library(self, lines: list[bytes]) -> Iterator[ServerSentEvent]:
+        name = "message"
+        data: list[str] = []
+        for start in range(0, len(lines), _GROUP_LINES):
+            group = b"\n".join(lines[start : start + _GROUP_LINES]) + b"\n\n"
+            # The library refuses what is not UTF-8; the standard wants U+FFFD.
+            clean = group.decode("utf-8", "replace").encode("utf-8")
+            for event in sseclient.SSEClient(iter([clean])).events():
+                name = event.event if event.event != "message" else name
+                data.append(event.data)
+        if data:
+            yield ServerSentEvent("\n".join(data).encode("utf-8"), name)
+
+
+def _begins_event_line(line: bytes) -> bool:
+    return line.startswith((b"data:", b"event:", b":"))
+
+
+def reply_events(
+    lines: Iterator[bytes], *, event_limit: int, source: str, content_type: str
+) -> Iterator[ServerSentEvent]:
+    """The events of a body; a body that is one JSON document is one event, WHOLE_BODY.
+
+    What a body is shows in its first character: content types are often wrong.
+
+    Raises:
+        StreamProtocolError: The body is HTML.
+    """
+    first = next((line for line in lines if line.strip()), b"")
+    start = first.lstrip()[:1]
+    if start == b"<":
+        raise StreamProtocolError(
+            f"{source} answered with a page (content type {content_type!r}), not with a reply: "
+            "check base_url, and proxies on the way"
+        )
+    if start in (b"{", b"["):
+        body = [first]
+        for line in lines:
+            if _begins_event_line(line):  # a bare line of JSON before events
+                lines = chain(body, [line], lines)
+                break
+            body.append(line)
+        else:
+            yield ServerSentEvent(b"\n".join(body), WHOLE_BODY)
+            return
+    else:
+        lines = chain([first], lines)
+    yield from EventReader(lines, event_limit, source).events()

@@ -1,0 +1,129 @@
+"""One way out: where a client's requests are sent, with its key, proxies and trust.
+
+`Transport` belongs to a client and keeps its connections; every request leaves by `send()`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from typing import Optional
+from urllib.parse import urlsplit
+
+import attrs
+import requests
+from requests.utils import get_environ_proxies
+
+from cloudllm_sync.codecs import WireRequest
+from cloudllm_sync.errors import ConfigurationError
+from cloudllm_sync.transport.connections import CallAdapter, Claim, Claiming
+from cloudllm_sync.transport.credentials import ApiKey
+from cloudllm_sync.transport.tls import Cert, Verify, tls_context
+from cloudllm_sync.values import Limits
+
+__all__ = ["Endpoint", "Transport", "is_loopback"]
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the URL's host is this machine."""
+    host = (urlsplit(url).hostname or "").lower()
+    return host in ("localhost", "::1") or host.endswith(".localhost") or host.startswith("127.")
+
+
+@attrs.frozen(slots=True)
+class Endpoint:
+    """Where requests go, and what goes with each of them."""
+
+    provider: str
+    base_url: str
+    key: Optional[ApiKey]
+    key_header: str
+    """The header that carries the key."""
+    key_prefix: str
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    limits: Limits
+
+    def __str__(self) -> str:
+        parts = urlsplit(self.base_url)
+        port = f":{parts.port}" if parts.port else ""
+        return f"{self.provider} at {parts.hostname}{port}"
+
+
+class Transport:
+    """A client's connections. Threads may share it; a forked child gets connections of its own."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        proxies: Mapping[str, str] | None,
+        verify: Verify,
+        cert: Cert,
+    ) -> None:
+        self.endpoint = endpoint
+        self._proxies = _proxies_for(endpoint.base_url, proxies)
+        self._context = (
+            tls_context(verify, cert) if endpoint.base_url.startswith("https:") else None
+        )
+        self._lock = threading.Lock()
+        self._adapter: Optional[CallAdapter] = None  # guarded by _lock
+        self._pid = 0  # guarded by _lock
+        self._closed = False  # guarded by _lock
+        self._templates: dict[str, requests.PreparedRequest] = {}  # single dict operations only
+
+    def adapter(self) -> CallAdapter:
+        """The connections of this process.
+
+        Raises:
+            ConfigurationError: The client is closed.
+        """
+        pid = os.getpid()
+        adapter = self._adapter
+        if adapter is not None and self._pid == pid:
+            return adapter
+        with self._lock:
+            if self._closed:
+                raise ConfigurationError("the client is closed: make a new one")
+            if self._adapter is None or self._pid != pid:
+                self._adapter = CallAdapter(self._context)
+                self._pid = pid
+            return self._adapter
+
+    def close(self) -> None:
+        """Close idle connections and take no more requests; running streams go on."""
+        with self._lock:
+            adapter, self._adapter = self._adapter, None
+            self._closed = True
+        if adapter is not None:
+            adapter.close()
+
+    def send(self, wire: WireRequest, claim: Claim) -> requests.Response:
+        """Post once; the headers of the reply have come."""
+        adapter = self.adapter()
+        with Claiming(claim):
+            return adapter.send(self._prepared(wire), stream=True, proxies=self._proxies)
+
+    def _prepared(self, wire: WireRequest) -> requests.PreparedRequest:
+        """The request, from a template: preparing one anew costs more than sending it."""
+        endpoint = self.endpoint
+        template = self._templates.get(wire.path)
+        if template is None:
+            url = endpoint.base_url + wire.path
+            template = requests.Request("POST", url, headers=dict(endpoint.headers)).prepare()
+            self._templates[wire.path] = template
+        prepared = template.copy()
+        prepared.body = wire.body
+        prepared.headers["Content-Length"] = str(len(wire.body))
+        if endpoint.key is not None:
+            prepared.headers[endpoint.key_header] = endpoint.key_prefix + endpoint.key.reveal()
+        return prepared
+
+
+def _proxies_for(url: str, given: Mapping[str, str] | None) -> dict[str, str]:
+    """The proxies for this address: those given, else the environment's; none for loopback."""
+    if is_loopback(url):
+        return {}
+    if given is not None:
+        return dict(given)
+    return dict(get_environ_proxies(url))
