@@ -1,0 +1,352 @@
+"""Client: what every provider's client is. A request goes in, a stream comes out."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import ClassVar, Optional, TypeVar, Union
+from urllib.parse import urlsplit
+
+from cloudllm_sync.clients.provider import Provider
+from cloudllm_sync.codecs import ChatRequest, Codec, WireRequest
+from cloudllm_sync.codecs.conversation import as_messages, as_tools
+from cloudllm_sync.errors import APIError, CloudLLMError, ConfigurationError
+from cloudllm_sync.streaming.handle import OnChunk, OnError, OnFinish, StreamHandle
+from cloudllm_sync.streaming.observer import CallInfo, Observer, notify
+from cloudllm_sync.streaming.sources import ReplySource
+from cloudllm_sync.streaming.stream import ChatStream
+from cloudllm_sync.transport.call import Call
+from cloudllm_sync.transport.cancellation import current_cancellation
+from cloudllm_sync.transport.credentials import ApiKey
+from cloudllm_sync.transport.http import Endpoint, Transport, is_loopback
+from cloudllm_sync.transport.tls import Cert, Verify
+from cloudllm_sync.values import ChatOptions, Limits, Message, Timeouts, ToolDefinition
+
+__all__ = ["Client", "Messages"]
+
+_log = logging.getLogger("cloudllm_sync.clients")
+
+Messages = Union[str, Iterable[Message]]
+"""A conversation, or a plain string: one user message."""
+
+
+class Client:
+    """Sends conversations to one model of one provider. Threads may share it.
+
+    Not for use as it is: `OpenAIClient` and the others say which provider and which wire.
+
+    Args:
+        model: A model's name, or a member of the provider's Model enum.
+        api_key: None reads the provider's environment variables.
+        base_url: None is the provider's own.
+        options: Defaults for every call.
+        timeouts: The four clocks.
+        max_retries: How often a request that failed before its reply began is sent again.
+        headers: Go with every request. They cannot replace the key's.
+        proxies: As in requests; None reads the environment. Loopback is never proxied.
+        verify: As in requests; True reads REQUESTS_CA_BUNDLE.
+        cert: As in requests.
+        observers: Told of every call.
+        limits: How much of a reply is taken in.
+        allow_http: Whether a key and prompts may go unencrypted to another machine.
+
+    Raises:
+        ConfigurationError: Something in these cannot work.
+    """
+
+    provider: ClassVar[Provider]
+    """The facts of the provider."""
+    codec: ClassVar[Codec]
+    """The wire protocol that it speaks."""
+
+    def __init__(
+        self,
+        model: Union[str, enum.Enum],
+        *,
+        api_key: Optional[str] = None,
+        base_url: Optional[str] = None,
+        options: Optional[ChatOptions] = None,
+        timeouts: Timeouts = Timeouts(),
+        max_retries: int = 2,
+        headers: Optional[Mapping[str, str]] = None,
+        proxies: Optional[Mapping[str, str]] = None,
+        verify: Verify = True,
+        cert: Cert = None,
+        observers: Iterable[Observer] = (),
+        limits: Limits = Limits(),
+        allow_http: bool = False,
+    ) -> None:
+        provider = self._row()
+        self._model = _model_name(model)
+        self._provider = provider
+        self._codec = self._wire(provider)  # replaced as a whole; readers take one reference
+        self._options = _checked("options", options, ChatOptions) or ChatOptions()
+        self._timeouts = _checked("timeouts", timeouts, Timeouts) or Timeouts()
+        if isinstance(max_retries, bool) or not isinstance(max_retries, int) or max_retries < 0:
+            raise ConfigurationError(f"max_retries must be 0 or more, not {max_retries!r}")
+        self._max_retries = max_retries
+        self._observers = tuple(observers)
+        endpoint = Endpoint(
+            provider=provider.name,
+            base_url=_checked_url(base_url or provider.base_url, allow_http),
+            key=_find_key(provider, api_key),
+            key_header=provider.key_header,
+            key_prefix=provider.key_prefix,
+            headers=_merged_headers(provider, headers),
+            limits=limits,
+        )
+        self._transport = Transport(endpoint, proxies=proxies, verify=verify, cert=cert)
+
+    def _row(self) -> Provider:
+        """The provider's facts, for clients whose users say some of them."""
+        return self.provider
+
+    def _wire(self, provider: Provider) -> Codec:
+        """The codec, for clients whose users say some of its settings."""
+        return self.codec
+
+    @property
+    def model_name(self) -> str:
+        """The model that answers."""
+        return self._model
+
+    @property
+    def provider_name(self) -> str:
+        """Who serves it."""
+        return self._provider.name
+
+    def send_message(
+        self,
+        messages: Messages,
+        tools: Optional[Iterable[ToolDefinition]] = None,
+        *,
+        options: Optional[ChatOptions] = None,
+        timeouts: Optional[Timeouts] = None,
+    ) -> Message:
+        """The whole reply at once.
+
+        `first_chunk_s` counts until the whole reply is there: raise it for long ones, or stream.
+
+        Raises:
+            CloudLLMError: See the tree in `cloudllm_sync.errors`.
+        """
+        return self._open(self._call(messages, tools, options, timeouts, stream=False)).result()
+
+    def send_message_stream(
+        self,
+        messages: Messages,
+        tools: Optional[Iterable[ToolDefinition]] = None,
+        *,
+        options: Optional[ChatOptions] = None,
+        timeouts: Optional[Timeouts] = None,
+    ) -> ChatStream:
+        """The reply as it comes; the provider has accepted the request when this returns.
+
+        Raises:
+            CloudLLMError: See the tree in `cloudllm_sync.errors`.
+        """
+        return self._open(self._call(messages, tools, options, timeouts, stream=True))
+
+    def start_message_stream(
+        self,
+        messages: Messages,
+        tools: Optional[Iterable[ToolDefinition]] = None,
+        *,
+        on_chunk: Optional[OnChunk] = None,
+        on_finish: Optional[OnFinish] = None,
+        on_error: Optional[OnError] = None,
+        options: Optional[ChatOptions] = None,
+        timeouts: Optional[Timeouts] = None,
+    ) -> StreamHandle:
+        """The reply by callbacks on a worker thread; returns at once.
+
+        Raises:
+            ConfigurationError: The request cannot be made. All that comes later goes to
+                `on_error`.
+        """
+        request = self._request(messages, tools, options, stream=True)
+        wire = self._codec.encode(request)
+        clocks = _checked("timeouts", timeouts, Timeouts) or self._timeouts
+        return StreamHandle(
+            lambda: self._open(self._new_call(wire, clocks, stream=True)),
+            on_chunk=on_chunk,
+            on_finish=on_finish,
+            on_error=on_error,
+        )
+
+    def close(self) -> None:
+        """Close idle connections and take no more requests; running streams go on."""
+        self._transport.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._model!r})"
+
+    def _request(
+        self,
+        messages: Messages,
+        tools: Optional[Iterable[ToolDefinition]],
+        options: Optional[ChatOptions],
+        *,
+        stream: bool,
+    ) -> ChatRequest:
+        wanted = _checked("options", options, ChatOptions)
+        return ChatRequest(
+            self._model,
+            as_messages(messages),
+            as_tools(tools),
+            wanted.over(self._options) if wanted is not None else self._options,
+            stream,
+        )
+
+    def _call(
+        self,
+        messages: Messages,
+        tools: Optional[Iterable[ToolDefinition]],
+        options: Optional[ChatOptions],
+        timeouts: Optional[Timeouts],
+        *,
+        stream: bool,
+    ) -> tuple[Call, CallInfo]:
+        wire = self._codec.encode(self._request(messages, tools, options, stream=stream))
+        clocks = _checked("timeouts", timeouts, Timeouts) or self._timeouts
+        return self._new_call(wire, clocks, stream=stream)
+
+    def _new_call(
+        self, wire: WireRequest, clocks: Timeouts, *, stream: bool
+    ) -> tuple[Call, CallInfo]:
+        info = CallInfo(self.provider_name, self._model, stream)
+
+        def on_retry(error: CloudLLMError, delay_s: float) -> None:
+            notify(self._observers, lambda observer: observer.on_retry(info, error, delay_s))
+
+        call = Call(
+            self._transport,
+            wire,
+            clocks,
+            max_retries=self._max_retries,
+            cancellation=current_cancellation(),
+            amend=self._amend,
+            on_retry=on_retry,
+        )
+        return call, info
+
+    def _open(self, made: tuple[Call, CallInfo]) -> ChatStream:
+        """The one path: whole or streamed, pulled or pushed, every reply begins here."""
+        call, info = made
+        notify(self._observers, lambda observer: observer.on_start(info))
+        try:
+            call.open()
+        except CloudLLMError as error:
+            failure = error
+            notify(self._observers, lambda observer: observer.on_error(info, failure))
+            raise
+        source = ReplySource(call, self._codec.decoder, self.provider_name)
+        return ChatStream(source, info=info, observers=self._observers)
+
+    def _amend(self, wire: WireRequest, error: APIError) -> Optional[WireRequest]:
+        """The request without what this server refuses; later requests leave it out at once."""
+        amended = self._codec.amend(wire, error)
+        if amended is None:
+            return None
+        wire, self._codec = amended
+        return wire
+
+
+_Value = TypeVar("_Value")
+
+
+def _checked(name: str, value: Optional[_Value], kind: type[_Value]) -> Optional[_Value]:
+    if value is not None and not isinstance(value, kind):
+        raise ConfigurationError(f"{name} must be {kind.__name__}(...), not {type(value).__name__}")
+    return value
+
+
+def _model_name(model: object) -> str:
+    name = model.value if isinstance(model, enum.Enum) else model
+    if not isinstance(name, str) or not name.strip():
+        raise ConfigurationError(f"model must be a model's name, not {model!r}")
+    return name.strip()
+
+
+def _checked_url(url: str, allow_http: bool) -> str:
+    """The base URL without a trailing slash."""
+    if not isinstance(url, str):
+        raise ConfigurationError(f"base_url must be a string, not {type(url).__name__}")
+    url = url.strip().rstrip("/")
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or any(char <= " " for char in url):
+        raise ConfigurationError(
+            f"base_url {url!r} is no address: give one like https://api.example.com/v1"
+        )
+    if parts.username is not None or parts.password is not None:
+        raise ConfigurationError("base_url holds a user name or password: pass api_key instead")
+    if parts.query or parts.fragment:
+        raise ConfigurationError(f"base_url {url!r} has a query or fragment: leave it out")
+    if parts.scheme == "http" and not (allow_http or is_loopback(url)):
+        raise ConfigurationError(
+            f"base_url {url!r} would send key and prompts unencrypted: use https, or pass "
+            "allow_http=True"
+        )
+    return url
+
+
+def _find_key(provider: Provider, given: Optional[str]) -> Optional[ApiKey]:
+    if given is not None:
+        return ApiKey(given, "api_key")
+    for variable in provider.key_variables:
+        if os.environ.get(variable, "").strip():
+            return ApiKey(os.environ[variable], variable)
+    if provider.key_needed:
+        names = " or ".join(provider.key_variables)
+        raise ConfigurationError(f"no API key for {provider.name}: pass api_key or set {names}")
+    return None
+
+
+def _merged_headers(provider: Provider, given: Optional[Mapping[str, str]]) -> dict[str, str]:
+    headers = {
+        "Accept": "text/event-stream, application/json",
+        # Compression would hold tokens back, and saves nothing on events this small.
+        "Accept-Encoding": "identity",
+        "Content-Type": "application/json",
+        "User-Agent": "cloudllm-sync",
+        **provider.headers,
+    }
+    known = {name.lower(): name for name in headers}
+    for name, value in (given or {}).items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise ConfigurationError(f"the header {name!r} and its value must be strings")
+        if not name.isascii() or any(not "!" <= char <= "~" or char == ":" for char in name):
+            raise ConfigurationError(f"{name!r} is no header name")
+        if any(char in value for char in "\r\n\0") or not _is_latin_1(value):
+            raise ConfigurationError(f"the value of the header {name!r} cannot be sent")
+        if name.lower() == provider.key_header.lower():
+            _log.warning("the header %r is ignored: it carries the key, pass api_key", name)
+            continue
+        headers[known.get(name.lower(), name)] = value.strip()
+    return headers
+
+
+def _is_latin_1(value: str) -> bool:
+    try:
+        value.encode("latin-1")
+    except UnicodeEncodeError:
+        return False
+    return True

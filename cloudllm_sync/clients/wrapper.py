@@ -1,0 +1,48 @@
+"""What a session needs of a client, ours or a user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Optional, Protocol, Union, runtime_checkable
+
+from cloudllm_sync.streaming.stream import ChatStream
+from cloudllm_sync.values import ChatOptions, Message, Timeouts, ToolDefinition
+
+__all__ = ["ClientWrapper"]
+
+
+@runtime_checkable
+class ClientWrapper(Protocol):
+    """A client. One of your own needs these four and no base class.
+
+    `options` and `timeouts` are passed only if they were given, so a client that knows neither may
+    leave them out of its signatures.
+    """
+
+    @property
+    def model_name(self) -> str:
+        """The model that answers."""
+
+    @property
+    def provider_name(self) -> str:
+        """Who serves it."""
+
+    def send_message(
+        self,
+        messages: Sequence[Message],
+        tools: Optional[Sequence[ToolDefinition]] = None,
+        *,
+        options: Optional[ChatOptions] = None,
+        timeouts: Optional[Timeouts] = None,
+    ) -> Message:
+        """The whole reply."""
+
+    def send_message_stream(
+        self,
+        messages: Sequence[Message],
+        tools: Optional[Sequence[ToolDefinition]] = None,
+        *,
+        options: Optional[ChatOptions] = None,
+        timeouts: Optional[Timeouts] = None,
+    ) -> Union[ChatStream, None]:
+        """The reply as a stream (`ChatStream.of()` makes one of chunks), or None: cannot stream."""

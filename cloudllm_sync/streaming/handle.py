@@ -1,0 +1,182 @@
+"""StreamHandle: a stream read by a thread of its own, which calls back."""
+
+from __future__ import annotations
+
+import atexit
+import contextvars
+import logging
+import threading
+import time
+import weakref
+from typing import Callable, Optional
+
+from cloudllm_sync.codecs.accumulator import Accumulator
+from cloudllm_sync.errors import CloudLLMError, StreamCancelled
+from cloudllm_sync.streaming.stream import ChatStream
+from cloudllm_sync.transport.cancellation import Cancellation, using
+from cloudllm_sync.values import Message, MessageChunk
+
+__all__ = ["OnChunk", "OnError", "OnFinish", "StreamHandle"]
+
+OnChunk = Callable[[MessageChunk], object]
+OnFinish = Callable[[Message], object]
+OnError = Callable[[CloudLLMError], object]
+
+_log = logging.getLogger("cloudllm_sync.callbacks")
+
+# How long the interpreter's exit waits for the last callbacks.
+_EXIT_S = 2.0
+
+_live: weakref.WeakSet[StreamHandle] = weakref.WeakSet()
+_live_lock = threading.Lock()  # guards _live
+
+
+class StreamHandle:
+    """A reply that a worker thread reads, with the method names of concurrent.futures.Future.
+
+    The callbacks come in order, one at a time, all on the worker: any number of `on_chunk`, then
+    exactly one of `on_finish` and `on_error`. By then a session's turn is over, so that the last
+    callback may begin the next one. They run in a copy of the caller's context variables.
+
+    If `on_chunk` raises, the reply is cancelled and `on_error` gets StreamCancelled with that
+    cause. What the last callback raises is logged and returned by `exception()`.
+    """
+
+    def __init__(
+        self,
+        open_stream: Callable[[], ChatStream],
+        *,
+        on_chunk: OnChunk | None = None,
+        on_finish: OnFinish | None = None,
+        on_error: OnError | None = None,
+    ) -> None:
+        self._open_stream = open_stream
+        self._on_chunk = on_chunk
+        self._on_finish = on_finish
+        self._on_error = on_error
+        self._cancellation = Cancellation()
+        # Written by the worker only, before _done is set; `partial` may read _stream any time.
+        self._stream: Optional[ChatStream] = None
+        self._message: Optional[Message] = None
+        self._error: Optional[CloudLLMError] = None
+        self._raised: Optional[BaseException] = None
+        self._done = threading.Event()
+        context = contextvars.copy_context()
+        self._worker = threading.Thread(
+            target=context.run, args=(self._run,), name="cloudllm-stream", daemon=True
+        )
+        with _live_lock:
+            _live.add(self)
+        self._worker.start()
+
+    # --- for any thread ---
+
+    def result(self, timeout: float | None = None) -> Message:
+        """The whole reply, once the last callback has returned.
+
+        Args:
+            timeout: Seconds to wait, None for as long as it takes.
+
+        Raises:
+            CloudLLMError: What `on_error` got.
+            TimeoutError: It took longer; the reply goes on.
+        """
+        self._wait(timeout)
+        if self._error is not None:
+            raise self._error
+        assert self._message is not None
+        return self._message
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """What `on_error` got, or what the last callback raised, or None.
+
+        Raises:
+            TimeoutError: It took longer than `timeout` seconds; the reply goes on.
+        """
+        self._wait(timeout)
+        return self._raised or self._error
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for the last callback to return; whether it has, within `timeout` seconds."""
+        return self._done.wait(timeout)
+
+    def done(self) -> bool:
+        """Whether the last callback has returned."""
+        return self._done.is_set()
+
+    def cancel(self) -> None:
+        """End the reply; returns at once. Nothing happens to one that has ended."""
+        self._cancellation.cancel()
+
+    @property
+    def partial(self) -> Message:
+        """The reply as far as it has come."""
+        stream = self._stream
+        return Accumulator().message() if stream is None else stream.partial
+
+    def _wait(self, timeout: float | None) -> None:
+        # The last callback may ask for the result: it is there, though the callback is not over.
+        if threading.current_thread() is self._worker:
+            if self._message is None and self._error is None:
+                raise RuntimeError("a callback cannot wait for its own stream to end")
+            return
+        if not self._done.wait(timeout):
+            raise TimeoutError(f"the reply has not ended within {timeout:g} s")
+
+    # --- the worker ---
+
+    def _run(self) -> None:
+        try:
+            with using(self._cancellation):
+                self._read()
+            self._call_last()
+        finally:
+            self._done.set()
+            with _live_lock:
+                _live.discard(self)
+
+    def _read(self) -> None:
+        on_chunk = self._on_chunk
+        try:
+            self._stream = stream = self._open_stream()
+            if on_chunk is None:
+                self._message = stream.result()
+                return
+            for chunk in stream:
+                try:
+                    on_chunk(chunk)
+                except BaseException as error:
+                    self._cancellation.cancel(error)
+                    stream.close()
+            self._message = stream.result()
+        except CloudLLMError as error:
+            self._error = error
+        except BaseException as error:
+            # A client of a user's own may raise anything; on_error is called all the same.
+            self._error = StreamCancelled(f"reading the reply raised {type(error).__name__}")
+            self._error.__cause__ = error
+
+    def _call_last(self) -> None:
+        try:
+            if self._error is not None:
+                if self._on_error is not None:
+                    self._on_error(self._error)
+            elif self._on_finish is not None and self._message is not None:
+                self._on_finish(self._message)
+        except BaseException as error:
+            self._raised = error
+            _log.exception("the last callback of a stream raised")
+
+
+def _end_live_streams() -> None:
+    """At exit: a daemon thread would lose its last callback, any other would hang the exit."""
+    with _live_lock:
+        live = list(_live)
+    for handle in live:
+        handle.cancel()
+    deadline = time.monotonic() + _EXIT_S
+    for handle in live:
+        handle.join(max(0.0, deadline - time.monotonic()))
+
+
+atexit.register(_end_live_streams)

@@ -1,0 +1,57 @@
+"""What whoever watches calls may be told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Callable, Protocol
+
+import attrs
+
+from cloudllm_sync.errors import CloudLLMError
+from cloudllm_sync.values import Message
+
+__all__ = ["CallInfo", "Observer", "notify"]
+
+_log = logging.getLogger("cloudllm_sync.observers")
+
+
+@attrs.frozen(slots=True)
+class CallInfo:
+    """Which call; the same object in every notice of one call."""
+
+    provider_name: str
+    model_name: str
+    streamed: bool
+
+
+class Observer(Protocol):
+    """Told of every call of a client, on the thread that reads the reply.
+
+    What a method raises is logged and goes no further; a slow method slows the reply. Derive from
+    this class to get methods that do nothing.
+    """
+
+    def on_start(self, call: CallInfo) -> None:
+        """The request is about to be sent."""
+
+    def on_retry(self, call: CallInfo, error: CloudLLMError, delay_s: float) -> None:
+        """An attempt failed; the next is made after `delay_s` seconds."""
+
+    def on_first_chunk(self, call: CallInfo) -> None:
+        """The first content has come."""
+
+    def on_finish(self, call: CallInfo, message: Message) -> None:
+        """The reply is whole."""
+
+    def on_error(self, call: CallInfo, error: CloudLLMError) -> None:
+        """The call failed or was cancelled."""
+
+
+def notify(observers: Iterable[Observer], tell: Callable[[Observer], None]) -> None:
+    """Tell every observer; what one raises is logged."""
+    for observer in observers:
+        try:
+            tell(observer)
+        except Exception:  # foreign code
+            _log.exception("the observer %r raised", type(observer).__name__)

@@ -1,0 +1,186 @@
+"""Where a ChatStream's chunks come from: a provider's reply, or chunks made elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Callable, Optional, Protocol
+
+from cloudllm_sync.codecs import Decoder, ReplyFacts, ServerSentEvent
+from cloudllm_sync.errors import CloudLLMError, StreamInterrupted, StreamProtocolError
+from cloudllm_sync.transport.call import Call
+from cloudllm_sync.transport.cancellation import Cancellation, current_cancellation
+from cloudllm_sync.values import MessageChunk
+
+__all__ = ["ChunkList", "Progress", "ReplySource", "Source"]
+
+
+class Progress(Protocol):
+    """Told that a chunk came, by an assignment."""
+
+    chunk_came: bool
+
+
+class Source(Protocol):
+    """What a ChatStream pumps."""
+
+    @property
+    def cancellation(self) -> Cancellation:
+        """Where a cancel is asked for."""
+
+    @property
+    def facts(self) -> ReplyFacts:
+        """What the reply says about itself."""
+
+    @property
+    def progress(self) -> Progress:
+        """Who is to hear of every chunk."""
+
+    @property
+    def request_id(self) -> Optional[str]:
+        """The provider's name for the request."""
+
+    def chunks(self) -> Iterator[MessageChunk]:
+        """The chunks; may raise a CloudLLMError."""
+
+    def verdict(self) -> Optional[CloudLLMError]:
+        """Once the chunks are used up: None if the reply is whole, else what is wrong with it."""
+
+    def reopen(self, error: CloudLLMError) -> bool:
+        """Begin again after `error`, if that is allowed; only asked before the first chunk."""
+
+    def describe(self, error: CloudLLMError) -> CloudLLMError:
+        """The error with what the source knows about the call."""
+
+    def release(self) -> None:
+        """The reply is whole: give back what was used."""
+
+    def abort(self) -> None:
+        """Throw away what was used. Idempotent."""
+
+
+def _decoded(events: Iterable[ServerSentEvent], decoder: Decoder) -> Iterator[MessageChunk]:
+    """Events to chunks, up to the end mark."""
+    feed = decoder.feed
+    for event in events:
+        if event.terminated:
+            for chunk in feed(event):
+                yield chunk
+        else:
+            yield from _feed_cut(event, decoder)
+        if decoder.ended:
+            break
+    yield from decoder.finish()
+
+
+def _feed_cut(event: ServerSentEvent, decoder: Decoder) -> Iterator[MessageChunk]:
+    """An event that the end of the body cut: whole if it is valid, else as if it had not come."""
+    try:
+        yield from decoder.feed(event)
+    except StreamProtocolError:
+        return
+
+
+class ReplySource:
+    """A provider's reply: a call's events through a codec's decoder."""
+
+    def __init__(self, call: Call, new_decoder: Callable[[], Decoder], provider: str) -> None:
+        self._call = call
+        self._new_decoder = new_decoder
+        self._provider = provider
+        self._decoder = new_decoder()
+        self.cancellation = call.cancellation
+        self.progress: Progress = call.clocks
+
+    @property
+    def facts(self) -> ReplyFacts:
+        """What the reply says about itself."""
+        return self._decoder.facts
+
+    @property
+    def request_id(self) -> Optional[str]:
+        """The provider's name for the request, or else for the reply."""
+        return self._call.request_id or self._decoder.facts.response_id
+
+    def chunks(self) -> Iterator[MessageChunk]:
+        """The chunks of the reply."""
+        return _decoded(self._call.events(), self._decoder)
+
+    def verdict(self) -> Optional[CloudLLMError]:
+        """Whole only with the provider's proof."""
+        decoder = self._decoder
+        if decoder.error is not None:
+            return decoder.error
+        if decoder.complete():
+            return None
+        return StreamInterrupted(
+            f"{self._provider} ended the stream without a finish reason: the reply is not whole",
+            retryable=True,
+        )
+
+    def reopen(self, error: CloudLLMError) -> bool:
+        """Send the request again, if an error event before any content may be retried."""
+        if self._decoder.error is None or not self._call.reopen(error):
+            return False
+        self._decoder = self._new_decoder()
+        return True
+
+    def describe(self, error: CloudLLMError) -> CloudLLMError:
+        """The error with attempts and request id, the key masked."""
+        return self._call.describe(error)
+
+    def release(self) -> None:
+        """Leave the connection to the next call."""
+        self._call.release()
+
+    def abort(self) -> None:
+        """Close the connection."""
+        self._call.abort()
+
+
+class _NoClocks:
+    chunk_came = False
+
+
+class ChunkList:
+    """Chunks that somebody else makes: a client of a user's own."""
+
+    request_id: Optional[str] = None
+
+    def __init__(self, chunks: Iterable[MessageChunk]) -> None:
+        self._chunks = chunks
+        self._finished = False
+        self.cancellation = current_cancellation()
+        self.facts = ReplyFacts()
+        self.progress: Progress = _NoClocks()
+
+    def chunks(self) -> Iterator[MessageChunk]:
+        """The chunks, until a cancel."""
+        for chunk in self._chunks:
+            self.cancellation.check()
+            self._finished = self._finished or chunk.finish_reason is not None
+            yield chunk
+        self.cancellation.check()
+
+    def verdict(self) -> Optional[CloudLLMError]:
+        """Whole if a finish reason was among the chunks."""
+        if self._finished:
+            return None
+        return StreamInterrupted("the chunks ended without a finish reason")
+
+    def reopen(self, error: CloudLLMError) -> bool:
+        """Never: the chunks are used up."""
+        return False
+
+    def describe(self, error: CloudLLMError) -> CloudLLMError:
+        """The error as it is."""
+        return error
+
+    def release(self) -> None:
+        """Close the maker of the chunks, if it can be closed."""
+        close = getattr(self._chunks, "close", None)
+        if close is not None:
+            close()
+
+    def abort(self) -> None:
+        """Close the maker of the chunks, if it can be closed."""
+        self.release()

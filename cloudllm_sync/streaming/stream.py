@@ -1,0 +1,266 @@
+"""ChatStream: the one pump that moves chunks, and the one place where a reply ends."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Callable, Optional
+
+from cloudllm_sync.codecs.accumulator import Accumulator
+from cloudllm_sync.errors import CloudLLMError, StreamCancelled
+from cloudllm_sync.streaming.observer import CallInfo, Observer, notify
+from cloudllm_sync.streaming.sources import ChunkList, Source
+from cloudllm_sync.values import Message, MessageChunk, TokenUsage
+
+__all__ = ["ChatStream", "Settle"]
+
+Settle = Callable[[Optional[Message], Optional[CloudLLMError]], None]
+"""Told once how a reply ended: the whole message, or the error. What it raises, the reader gets."""
+
+
+class ChatStream(Iterator[MessageChunk]):
+    """A reply on its way: an iterator of chunks, and a context manager.
+
+    Whoever calls `next()` reads from the connection; no other thread works. One thread at a time
+    may iterate. `cancel()` and `partial` are for any thread.
+
+    The iteration ends normally only if the provider has proved that the reply is whole. Everything
+    else raises a CloudLLMError that carries what had arrived as `partial`, and raises it again if
+    asked again.
+
+    Use it in a `with` block, or read it to its end, or `close()` it: a stream that is just dropped
+    is cancelled with a ResourceWarning.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        info: CallInfo | None = None,
+        observers: tuple[Observer, ...] = (),
+    ) -> None:
+        self._source = source
+        self._info = info
+        self._observers = observers
+        self._arrived = Accumulator()
+        self._add_text = self._arrived.add_text
+        self._progress = source.progress
+        self._next_chunk = source.chunks().__next__
+        self._started = False
+        self._message: Optional[Message] = None
+        self._error: Optional[CloudLLMError] = None
+        self._settlers: list[Settle] = []
+
+    @classmethod
+    def of(cls, chunks: Iterable[MessageChunk]) -> ChatStream:
+        """A stream of chunks that are made elsewhere, for clients of your own.
+
+        It is whole if a chunk with a finish reason was among them.
+        """
+        return cls(ChunkList(chunks))
+
+    # --- reading ---
+
+    def __iter__(self) -> ChatStream:
+        return self
+
+    def __next__(self) -> MessageChunk:
+        # The hot path: for every token. It must not lock, log, call a clock or build anything.
+        try:
+            chunk = self._next_chunk()
+        except StopIteration:
+            return self._after_last_chunk()
+        except CloudLLMError as error:
+            raise self._fail(error) from error.__cause__
+        except BaseException as error:
+            if not _is_busy(error):
+                self._fail_for(error)
+            raise
+        self._progress.chunk_came = True
+        if (
+            chunk.finish_reason is None
+            and chunk.usage is None
+            and chunk.tool_call_delta is None
+            and not chunk.reasoning
+            and not chunk.refusal
+        ):
+            self._add_text(chunk.content)
+        else:
+            self._arrived.add(chunk)
+        if not self._started:
+            self._first_chunk()
+        return chunk
+
+    def text(self) -> Iterator[str]:
+        """The visible text only, piece by piece."""
+        for chunk in self:
+            if chunk.content:
+                yield chunk.content
+
+    def result(self) -> Message:
+        """Read to the end; the whole reply, the same object on every call.
+
+        Raises:
+            CloudLLMError: The reply did not become whole.
+        """
+        for _ in self:
+            pass
+        assert self._message is not None
+        return self._message
+
+    # --- looking ---
+
+    @property
+    def partial(self) -> Message:
+        """The reply as far as it has come; may be asked from any thread."""
+        return self._message or self._arrived.message(self._source.facts)
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the reply ended; None until that is known, or where the provider does not say."""
+        return self._arrived.finish_reason
+
+    @property
+    def usage(self) -> TokenUsage | None:
+        """Tokens used; None until the provider has reported them, which is at the end."""
+        return self._arrived.usage or self._source.facts.usage
+
+    @property
+    def request_id(self) -> str | None:
+        """The provider's name for the request, for its support."""
+        return self._source.request_id
+
+    # --- ending ---
+
+    def cancel(self) -> None:
+        """End the reply from any thread; returns at once. Nothing happens to one that has ended.
+
+        The thread that reads gets StreamCancelled within milliseconds, whatever it waits for.
+        """
+        self._source.cancellation.cancel()
+
+    def close(self) -> None:
+        """End the reply from the reading thread. Idempotent.
+
+        A reply whose finish reason has been seen counts as whole, its usage maybe unknown; any
+        other as cancelled.
+        """
+        if self._message is not None or self._error is not None:
+            return
+        if self._arrived.finish_reason is not None and not self._source.cancellation.requested:
+            self._next_chunk = _no_more_chunks
+            self._source.abort()
+            self._complete()
+            return
+        self._fail(StreamCancelled("the reply was closed before its end"))
+
+    def __enter__(self) -> ChatStream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_settlers", None) is None or self._message or self._error:
+            return
+        if self._arrived.finish_reason is None:
+            warnings.warn(
+                "a ChatStream was dropped before its end, which cancels it: read it to the end, "
+                "or use it in a with block",
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
+            )
+        self.close()
+
+    def settle_with(self, settle: Settle) -> None:
+        """Have `settle` told how the reply ends, before the reader is.
+
+        If it raises, the reader gets that error in place of the end.
+        """
+        self._settlers.append(settle)
+
+    def _after_last_chunk(self) -> MessageChunk:
+        """The chunks are used up: the end, an error, or another attempt."""
+        if self._error is not None:
+            raise self._error
+        if self._message is not None:
+            raise StopIteration
+        try:
+            error = self._source.verdict()
+            if error is not None and not self._started and self._source.reopen(error):
+                self._next_chunk = self._source.chunks().__next__
+                return self.__next__()
+        except CloudLLMError as failure:
+            error = failure
+        except BaseException as failure:
+            self._fail_for(failure)
+            raise
+        if error is not None:
+            raise self._fail(error) from error.__cause__
+        self._source.release()
+        self._complete()
+        raise StopIteration
+
+    def _first_chunk(self) -> None:
+        self._started = True
+        if self._info is not None and self._observers:
+            info = self._info
+            notify(self._observers, lambda observer: observer.on_first_chunk(info))
+
+    def _complete(self) -> None:
+        """The one good end."""
+        message = self._arrived.message(self._source.facts)
+        try:
+            for settle in self._settlers:
+                settle(message, None)
+        except CloudLLMError as error:
+            self._error = error
+            self._tell(None, error)
+            raise
+        self._message = message
+        self._tell(message, None)
+
+    def _fail(self, error: CloudLLMError) -> CloudLLMError:
+        """The one bad end; gives the error back, with what had arrived."""
+        if self._error is not None or self._message is not None:
+            return error
+        self._next_chunk = _no_more_chunks
+        self._source.abort()
+        if error.partial is None and not self._arrived.is_empty():
+            error.partial = self._arrived.message(self._source.facts)
+        self._error = self._source.describe(error)
+        for settle in self._settlers:
+            settle(None, error)
+        self._tell(None, error)
+        return error
+
+    def _fail_for(self, cause: BaseException) -> None:
+        """Something that is no failure of the reply, Ctrl-C say, ended the reading."""
+        error = StreamCancelled(f"the reader was interrupted by {type(cause).__name__}")
+        error.__cause__ = cause
+        self._fail(error)
+
+    def _tell(self, message: Message | None, error: CloudLLMError | None) -> None:
+        info = self._info
+        if info is None or not self._observers:
+            return
+        if message is not None:
+            notify(self._observers, lambda observer: observer.on_finish(info, message))
+        elif error is not None:
+            notify(self._observers, lambda observer: observer.on_error(info, error))
+
+
+def _no_more_chunks() -> MessageChunk:
+    raise StopIteration
+
+
+def _is_busy(error: BaseException) -> bool:
+    """Whether a second thread called `next()` while the first was reading: its own mistake only."""
+    return isinstance(error, ValueError) and "already executing" in str(error)
