@@ -1,0 +1,98 @@
+"""A reply and the request it answers become steps on the wire: pace, splits, compression; pure."""
+
+from __future__ import annotations
+
+import itertools
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from cloudllm_sync.testing.openai_wire import openai_body, paced_events
+from cloudllm_sync.testing.recorded import RecordedRequest
+from cloudllm_sync.testing.reply import Reply
+from cloudllm_sync.testing.steps import Raw, Step, Wait
+
+__all__ = ["deliver"]
+
+
+def deliver(reply: Reply, request: RecordedRequest) -> Raw:
+    """The reply as the request wants it: streamed or whole, with or without usage.
+
+    Raises:
+        ValueError: `after` names an event that this reply does not have.
+    """
+    asked = _asked(request)
+    streamed = asked.get("stream") is True
+    if reply.model is None and isinstance(asked.get("model"), str):
+        reply = attrs.evolve(reply, model=asked["model"])
+    events = paced_events(reply, _wants_usage(asked)) if streamed else [(openai_body(reply), False)]
+    steps: Iterable[Step] = _paced(reply, events)
+    if reply.split is not None:
+        steps = _split(steps, reply.split)
+    headers = dict(reply.headers)
+    if reply.gzip:
+        steps = _compressed(tuple(steps))
+        if "content-encoding" not in map(str.lower, headers):
+            headers["Content-Encoding"] = "gzip"
+    return Raw(
+        *steps,
+        headers=headers,
+        framing=reply.framing,
+        content_type="text/event-stream; charset=utf-8" if streamed else "application/json",
+        before_headers=(Wait(reply.delay_s),) if reply.delay_s else (),
+    )
+
+
+def _asked(request: RecordedRequest) -> Mapping[str, Any]:
+    try:
+        asked = request.json
+    except (ValueError, RecursionError):
+        return {}
+    return asked if isinstance(asked, dict) else {}
+
+
+def _wants_usage(asked: Mapping[str, Any]) -> bool:
+    options = asked.get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True
+
+
+def _paced(reply: Reply, events: list[tuple[bytes, bool]]) -> Iterator[Step]:
+    for number in reply.after:
+        if not 0 <= number <= len(events):
+            raise ValueError(f"after names event {number}: this reply has {len(events)}")
+    yield from reply.after.get(0, ())
+    if reply.first_token_delay_s:
+        yield Wait(reply.first_token_delay_s)
+    tokens = 0
+    for number, (data, is_token) in enumerate(events, 1):
+        tokens += is_token
+        if is_token and tokens > 1 and reply.token_delay_s:
+            yield Wait(reply.token_delay_s)
+        yield data
+        yield from reply.after.get(number, ())
+
+
+def _split(steps: Iterable[Step], size: int) -> Iterator[Step]:
+    """Neighbouring writes joined, then cut anew every `size` bytes (0: not at all)."""
+    for is_data, group in itertools.groupby(steps, lambda step: isinstance(step, bytes)):
+        if not is_data:
+            yield from group
+            continue
+        data = b"".join(step for step in group if isinstance(step, bytes))
+        width = size or len(data) or 1
+        for start in range(0, len(data), width):
+            yield data[start : start + width]
+
+
+def _compressed(steps: tuple[Step, ...]) -> Iterator[Step]:
+    """Every write compressed and flushed, so that a client can read it at once."""
+    last = max((i for i, step in enumerate(steps) if isinstance(step, bytes)), default=-1)
+    compressor = zlib.compressobj(wbits=31)  # 16 + 15: a gzip header and the largest window
+    for i, step in enumerate(steps):
+        if isinstance(step, bytes):
+            mode = zlib.Z_FINISH if i == last else zlib.Z_SYNC_FLUSH
+            yield compressor.compress(step) + compressor.flush(mode)
+        else:
+            yield step
