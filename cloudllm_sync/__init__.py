@@ -1,0 +1,113 @@
+"""Streaming replies of large language models, on threads and blocking sockets.
+
+from cloudllm_sync import LLMSession, OpenAIClient
+
+session = LLMSession(OpenAIClient("gpt-5.4-mini"), "You are a helpful assistant.")
+for chunk in session.stream("Write a haiku about Python."):
+    print(chunk.content, end="", flush=True)
+"""
+
+from __future__ import annotations
+
+from cloudllm_sync.clients.azure import AzureOpenAIClient
+from cloudllm_sync.clients.client import Client
+from cloudllm_sync.clients.compatible import OpenAICompatibleClient
+from cloudllm_sync.clients.grok import GrokClient
+from cloudllm_sync.clients.openai import OpenAIClient
+from cloudllm_sync.clients.wrapper import ClientWrapper
+from cloudllm_sync.errors import (
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    CloudLLMError,
+    CommitConflictError,
+    ConfigurationError,
+    ConnectError,
+    ContextLengthError,
+    QuotaExceededError,
+    RateLimitError,
+    RequestTimeoutError,
+    ServerError,
+    SessionBusyError,
+    StoreError,
+    StreamCancelled,
+    StreamError,
+    StreamingNotSupportedError,
+    StreamInterrupted,
+    StreamProtocolError,
+    StreamTooLargeError,
+    TransportError,
+    UnsupportedOptionError,
+)
+from cloudllm_sync.session.session import LLMSession
+from cloudllm_sync.session.stores import SessionStore, StoredSession
+from cloudllm_sync.session.stores.memory import MemoryStore
+from cloudllm_sync.streaming.handle import StreamHandle
+from cloudllm_sync.streaming.observer import CallInfo, Observer
+from cloudllm_sync.streaming.stream import ChatStream
+from cloudllm_sync.values import (
+    Attachment,
+    ChatOptions,
+    Limits,
+    Message,
+    MessageChunk,
+    Role,
+    Timeouts,
+    TokenUsage,
+    ToolCall,
+    ToolCallDelta,
+    ToolDefinition,
+)
+
+__all__ = [
+    "APIError",
+    "Attachment",
+    "AuthenticationError",
+    "AzureOpenAIClient",
+    "BadRequestError",
+    "CallInfo",
+    "ChatOptions",
+    "ChatStream",
+    "Client",
+    "ClientWrapper",
+    "CloudLLMError",
+    "CommitConflictError",
+    "ConfigurationError",
+    "ConnectError",
+    "ContextLengthError",
+    "GrokClient",
+    "LLMSession",
+    "Limits",
+    "MemoryStore",
+    "Message",
+    "MessageChunk",
+    "Observer",
+    "OpenAIClient",
+    "OpenAICompatibleClient",
+    "QuotaExceededError",
+    "RateLimitError",
+    "RequestTimeoutError",
+    "Role",
+    "ServerError",
+    "SessionBusyError",
+    "SessionStore",
+    "StoreError",
+    "StoredSession",
+    "StreamCancelled",
+    "StreamError",
+    "StreamHandle",
+    "StreamInterrupted",
+    "StreamProtocolError",
+    "StreamTooLargeError",
+    "StreamingNotSupportedError",
+    "Timeouts",
+    "TokenUsage",
+    "ToolCall",
+    "ToolCallDelta",
+    "ToolDefinition",
+    "TransportError",
+    "UnsupportedOptionError",
+    "__version__",
+]
+
+__version__ = "0.1.0.dev0"

@@ -1,0 +1,125 @@
+"""What of a history is sent: estimated, grouped, trimmed (pure).
+
+Trimming shapes the request, never the history.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Callable
+
+import attrs
+
+from cloudllm_sync.errors import ContextLengthError
+from cloudllm_sync.values import Message, Role
+
+__all__ = ["EstimateTokens", "estimate_tokens", "open_calls", "request_messages"]
+
+EstimateTokens = Callable[[Message], int]
+
+# What providers count for a picture of usual size; the longest side decides, not the bytes.
+_TOKENS_PER_ATTACHMENT = 1600
+
+
+def estimate_tokens(message: Message) -> int:
+    """About how many tokens a message is: one for four bytes of UTF-8, at least one."""
+    size = len(message.content.encode("utf-8", "replace")) + len(message.refusal)
+    for call in message.tool_calls:
+        size += len(call.name) + len(call.arguments.encode("utf-8", "replace"))
+    if message.provider_state is not None and message.tool_calls:
+        size += len(json.dumps(message.provider_state, default=str))
+    return max(1, (size + 3) // 4) + _TOKENS_PER_ATTACHMENT * len(message.attachments)
+
+
+def open_calls(messages: Sequence[Message]) -> dict[str, str]:
+    """The calls of the last assistant message that have no result yet: id to name."""
+    answered = set()
+    for message in reversed(messages):
+        if message.role is not Role.TOOL:
+            calls = message.tool_calls
+            return {call.id: call.name for call in calls if call.id not in answered}
+        answered.add(message.tool_call_id)
+    return {}
+
+
+def _groups_from_the_end(messages: Sequence[Message]) -> Iterator[list[Message]]:
+    """Exchanges, newest first: a user message with all that follows it.
+
+    So a tool call and its results stay together, and a trimmed request begins with a user.
+    """
+    group: list[Message] = []
+    for message in reversed(messages):
+        group.append(message)
+        if message.role is Role.USER:
+            yield group[::-1]
+            group = []
+    if group:
+        yield group[::-1]
+
+
+def _without_orphans(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The messages without tool calls that were passed over: no provider takes those.
+
+    The calls of the last message stay: whether they lack results is for the caller to hear.
+    """
+    kept: list[Message] = []
+    for position, message in enumerate(messages):
+        if message.tool_calls:
+            after = messages[position + 1 :]
+            results = []
+            for follower in after:
+                if follower.role is not Role.TOOL:
+                    break
+                results.append(follower.tool_call_id)
+            passed_over = len(results) < len(after)
+            if passed_over and {call.id for call in message.tool_calls} - set(results):
+                if message.content:
+                    kept.append(attrs.evolve(message, tool_calls=()))
+                continue
+        if message.role is Role.TOOL and not _is_answer(message, kept):
+            continue
+        kept.append(message)
+    return tuple(kept)
+
+
+def _is_answer(message: Message, before: Sequence[Message]) -> bool:
+    """Whether the call that a tool result answers is in the message that results follow."""
+    for earlier in reversed(before):
+        if earlier.role is not Role.TOOL:
+            return any(call.id == message.tool_call_id for call in earlier.tool_calls)
+    return False
+
+
+def request_messages(
+    system: Sequence[Message],
+    history: Sequence[Message],
+    new: Sequence[Message],
+    *,
+    max_tokens: int,
+    estimate: EstimateTokens,
+) -> tuple[Message, ...]:
+    """What to send: the system prompt, as much of the newest history as fits, the new messages.
+
+    Without new messages, the last exchange of the history counts as new: it is always sent.
+
+    Raises:
+        ContextLengthError: System prompt and new messages alone are over `max_tokens`.
+    """
+    groups = _groups_from_the_end(history)
+    if not new:
+        new = next(groups, [])
+    left = max_tokens - sum(map(estimate, system)) - sum(map(estimate, new))
+    if left < 0:
+        raise ContextLengthError(
+            f"the request is about {max_tokens - left} tokens, over the session's max_tokens of "
+            f"{max_tokens}: shorten the message, or raise max_tokens"
+        )
+    kept: list[list[Message]] = []
+    for group in groups:
+        left -= sum(map(estimate, group))
+        if left < 0:
+            break
+        kept.append(group)
+    fitting = [message for group in reversed(kept) for message in group]
+    return (*system, *_without_orphans([*fitting, *new]))

@@ -1,0 +1,395 @@
+"""LLMSession: a conversation that several threads may share."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Optional, Union
+
+from cloudllm_sync.clients.wrapper import ClientWrapper
+from cloudllm_sync.errors import ConfigurationError, StreamingNotSupportedError
+from cloudllm_sync.session.conversation import Conversation, Partial, Wish
+from cloudllm_sync.session.history import EstimateTokens, estimate_tokens as by_bytes, open_calls
+from cloudllm_sync.session.stores import SessionStore
+from cloudllm_sync.session.stores.memory import MemoryStore
+from cloudllm_sync.session.turns import Ticket, checked_timeout
+from cloudllm_sync.streaming.handle import OnChunk, OnError, OnFinish, StreamHandle
+from cloudllm_sync.streaming.stream import ChatStream
+from cloudllm_sync.values import (
+    Attachment,
+    ChatOptions,
+    Message,
+    Role,
+    Timeouts,
+    TokenUsage,
+    ToolDefinition,
+)
+
+__all__ = ["LLMSession"]
+
+Tools = Optional[Sequence[ToolDefinition]]
+
+
+class LLMSession:
+    """A conversation with one client. Threads may share it: their turns come one after the other.
+
+    A message and its reply enter the history together, when the reply is whole, before the loop
+    over its chunks ends and before `on_finish` is called; a turn that fails or is cancelled leaves
+    nothing behind.
+
+    Args:
+        client: One of this package's clients, or a ClientWrapper of your own.
+        system_prompt: Goes first in every request; empty for none.
+        max_tokens: The longest request, by estimate: the oldest exchanges are left out of it.
+        session_id: The conversation's name in the store; made up if None.
+        store: Where the conversation is kept; None is memory.
+        options: For every turn; those of a turn win over them.
+        partial: `keep` keeps what had arrived of a failed or cancelled reply, with its question.
+        turn_timeout: Seconds to wait for other turns of this session, then SessionBusyError;
+            0 refuses at once.
+        estimate_tokens: Counts the tokens of a message.
+
+    Raises:
+        ConfigurationError: Something in these cannot work.
+    """
+
+    def __init__(
+        self,
+        client: ClientWrapper,
+        system_prompt: str = "",
+        max_tokens: int = 8192,
+        *,
+        session_id: Optional[str] = None,
+        store: Optional[SessionStore] = None,
+        options: Optional[ChatOptions] = None,
+        partial: Partial = "discard",
+        turn_timeout: float = 300.0,
+        estimate_tokens: EstimateTokens = by_bytes,
+    ) -> None:
+        if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
+            raise ConfigurationError(f"max_tokens must be a positive number, not {max_tokens!r}")
+        if partial not in ("discard", "keep"):
+            raise ConfigurationError(f"partial must be 'discard' or 'keep', not {partial!r}")
+        if not hasattr(client, "send_message"):
+            raise ConfigurationError(
+                f"client must be a client, not {type(client).__name__}: make an OpenAIClient, say"
+            )
+        self._options = options
+        self._turn_timeout = checked_timeout(turn_timeout)
+        self._conversation = Conversation(
+            client,
+            system_prompt=_checked_text("system_prompt", system_prompt),
+            max_tokens=max_tokens,
+            session_id=str(uuid.uuid4()) if session_id is None else session_id,
+            store=MemoryStore() if store is None else store,
+            partial=partial,
+            estimate=estimate_tokens,
+        )
+
+    # --- turns ---
+
+    def send_message(
+        self,
+        role: Union[Role, str],
+        content: str,
+        tools: Tools = None,
+        *,
+        attachments: Iterable[Attachment] = (),
+        options: Optional[ChatOptions] = None,
+        timeouts: Optional[Timeouts] = None,
+        turn_timeout: Optional[float] = None,
+    ) -> Message:
+        """Send a message and wait for the whole reply.
+
+        Raises:
+            CloudLLMError: See the tree in `cloudllm_sync.errors`; SessionBusyError if another
+                turn does not end in time.
+        """
+        wish = self._wish(tools, options, timeouts, turn_timeout)
+        new = (_message(role, content, attachments=attachments),)
+        return self._conversation.whole(new, wish)
+
+    def send_message_stream(
+        self,
+        role: Union[Role, str],
+        content: str,
+        tools: Tools = None,
+        *,
+        attachments: Iterable[Attachment] = (),
+        options: Optional[ChatOptions] = None,
+        timeouts: Optional[Timeouts] = None,
+        turn_timeout: Optional[float] = None,
+    ) -> Optional[ChatStream]:
+        """Send a message; the reply as it comes. None if the client cannot stream.
+
+        Read the stream to its end, or close it: the session's next turn waits for that.
+
+        Raises:
+            CloudLLMError: As `send_message()`.
+        """
+        wish = self._wish(tools, options, timeouts, turn_timeout)
+        new = (_message(role, content, attachments=attachments),)
+        return self._conversation.stream(new, wish, self._enter(wish))
+
+    def start_message_stream(
+        self,
+        role: Union[Role, str],
+        content: str,
+        tools: Tools = None,
+        *,
+        on_chunk: Optional[OnChunk] = None,
+        on_finish: Optional[OnFinish] = None,
+        on_error: Optional[OnError] = None,
+        attachments: Iterable[Attachment] = (),
+        options: Optional[ChatOptions] = None,
+        timeouts: Optional[Timeouts] = None,
+        turn_timeout: Optional[float] = None,
+    ) -> StreamHandle:
+        """Send a message; the reply by callbacks on a worker thread. Returns at once.
+
+        The turn is over before the last callback, which may therefore begin the next one.
+
+        Raises:
+            ConfigurationError: The message is none. All that comes later goes to `on_error`.
+            SessionBusyError: `turn_timeout` is 0 and another turn is running.
+        """
+        wish = self._wish(tools, options, timeouts, turn_timeout)
+        new = (_message(role, content, attachments=attachments),)
+        ticket = self._enter(wish)
+
+        def open_stream() -> ChatStream:
+            return self._streamed(self._conversation.stream(new, wish, ticket))
+
+        try:
+            return StreamHandle(
+                open_stream, on_chunk=on_chunk, on_finish=on_finish, on_error=on_error
+            )
+        except BaseException:
+            ticket.release()  # no thread could be started
+            raise
+
+    def ask(
+        self,
+        content: str,
+        tools: Tools = None,
+        *,
+        attachments: Iterable[Attachment] = (),
+        options: Optional[ChatOptions] = None,
+        timeouts: Optional[Timeouts] = None,
+        turn_timeout: Optional[float] = None,
+    ) -> Message:
+        """`send_message()` from the user."""
+        return self.send_message(
+            Role.USER,
+            content,
+            tools,
+            attachments=attachments,
+            options=options,
+            timeouts=timeouts,
+            turn_timeout=turn_timeout,
+        )
+
+    def stream(
+        self,
+        content: str,
+        tools: Tools = None,
+        *,
+        attachments: Iterable[Attachment] = (),
+        options: Optional[ChatOptions] = None,
+        timeouts: Optional[Timeouts] = None,
+        turn_timeout: Optional[float] = None,
+    ) -> ChatStream:
+        """`send_message_stream()` from the user.
+
+        Raises:
+            StreamingNotSupportedError: The client cannot stream.
+        """
+        stream = self.send_message_stream(
+            Role.USER,
+            content,
+            tools,
+            attachments=attachments,
+            options=options,
+            timeouts=timeouts,
+            turn_timeout=turn_timeout,
+        )
+        return self._streamed(stream)
+
+    def submit(
+        self,
+        content: str,
+        tools: Tools = None,
+        *,
+        on_chunk: Optional[OnChunk] = None,
+        on_finish: Optional[OnFinish] = None,
+        on_error: Optional[OnError] = None,
+        attachments: Iterable[Attachment] = (),
+        options: Optional[ChatOptions] = None,
+        timeouts: Optional[Timeouts] = None,
+        turn_timeout: Optional[float] = None,
+    ) -> StreamHandle:
+        """`start_message_stream()` from the user."""
+        return self.start_message_stream(
+            Role.USER,
+            content,
+            tools,
+            on_chunk=on_chunk,
+            on_finish=on_finish,
+            on_error=on_error,
+            attachments=attachments,
+            options=options,
+            timeouts=timeouts,
+            turn_timeout=turn_timeout,
+        )
+
+    def send_current_history(
+        self,
+        tools: Tools = None,
+        *,
+        options: Optional[ChatOptions] = None,
+        timeouts: Optional[Timeouts] = None,
+        turn_timeout: Optional[float] = None,
+    ) -> Message:
+        """Have the model answer the history as it is: after `inject_message()`, say."""
+        return self._conversation.whole((), self._wish(tools, options, timeouts, turn_timeout))
+
+    def stream_current_history(
+        self,
+        tools: Tools = None,
+        *,
+        options: Optional[ChatOptions] = None,
+        timeouts: Optional[Timeouts] = None,
+        turn_timeout: Optional[float] = None,
+    ) -> Optional[ChatStream]:
+        """`send_current_history()` as a stream. None if the client cannot stream."""
+        wish = self._wish(tools, options, timeouts, turn_timeout)
+        return self._conversation.stream((), wish, self._enter(wish))
+
+    # --- the history ---
+
+    def inject_message(
+        self, role: Union[Role, str], content: str, *, tool_call_id: Optional[str] = None
+    ) -> None:
+        """Put a message into the history without sending it. Waits for a running turn.
+
+        Raises:
+            ConfigurationError: A tool result that answers no open call.
+            SessionBusyError: A turn does not end in time.
+        """
+        message = _message(role, content, tool_call_id=tool_call_id)
+        if message.role is not Role.TOOL and tool_call_id is not None:
+            raise ConfigurationError("only a message of Role.TOOL has a tool_call_id")
+        with self._conversation.change(self._turn_timeout) as state:
+            waiting = open_calls(state.messages)
+            if message.role is Role.TOOL and tool_call_id not in waiting:
+                raise ConfigurationError(
+                    f"no tool call {tool_call_id!r} waits for a result: open are "
+                    f"{', '.join(waiting) or 'none'}"
+                )
+            self._conversation.append(state, (message,))
+
+    def clear_history(self) -> None:
+        """Forget the messages; usage and system prompt stay. Waits for a running turn.
+
+        Raises:
+            SessionBusyError: A turn does not end in time.
+        """
+        with self._conversation.change(self._turn_timeout) as state:
+            self._conversation.clear(state)
+
+    def set_system_prompt(self, text: str) -> None:
+        """Another system prompt, from the next turn on; empty for none."""
+        self._conversation.set_system_prompt(_checked_text("the system prompt", text))
+
+    @property
+    def history(self) -> tuple[Message, ...]:
+        """All messages of whole turns, without the system prompt. Never waits."""
+        return self._conversation.state.messages
+
+    @property
+    def request_messages(self) -> tuple[Message, ...]:
+        """What `send_current_history()` would send now, trimmed to `max_tokens`."""
+        return self._conversation.request(self._conversation.state, ())
+
+    @property
+    def token_usage(self) -> TokenUsage:
+        """Tokens used by all turns whose usage is known."""
+        return self._conversation.state.usage
+
+    @property
+    def last_token_usage(self) -> Optional[TokenUsage]:
+        """Tokens used by the last turn; None before the first, and where unknown."""
+        return self._conversation.state.last_usage
+
+    @property
+    def estimated_history_tokens(self) -> int:
+        """About how many tokens the whole history is, system prompt included."""
+        conversation = self._conversation
+        messages = (*conversation.system, *conversation.state.messages)
+        return sum(map(conversation.estimate, messages))
+
+    @property
+    def model_name(self) -> str:
+        """The model that answers."""
+        return self._conversation.client.model_name
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest request, by estimate."""
+        return self._conversation.max_tokens
+
+    @property
+    def session_id(self) -> str:
+        """The conversation's name in the store."""
+        return self._conversation.session_id
+
+    # --- parts ---
+
+    def _wish(
+        self,
+        tools: Tools,
+        options: Optional[ChatOptions],
+        timeouts: Optional[Timeouts],
+        turn_timeout: Optional[float],
+    ) -> Wish:
+        if options is not None and not isinstance(options, ChatOptions):
+            raise ConfigurationError(
+                f"options must be ChatOptions(...), not {type(options).__name__}"
+            )
+        return Wish(
+            tools=tools,
+            options=options.over(self._options) if options is not None else self._options,
+            timeouts=timeouts,
+            turn_timeout_s=(
+                self._turn_timeout if turn_timeout is None else checked_timeout(turn_timeout)
+            ),
+        )
+
+    def _enter(self, wish: Wish) -> Ticket:
+        return self._conversation.queue.enter(refuse=wish.turn_timeout_s == 0)
+
+    def _streamed(self, stream: Optional[ChatStream]) -> ChatStream:
+        if stream is None:
+            raise StreamingNotSupportedError(
+                f"{self._conversation.client.provider_name} cannot stream: use send_message()"
+            )
+        return stream
+
+
+def _checked_text(what: str, text: object) -> str:
+    if not isinstance(text, str):
+        raise ConfigurationError(f"{what} must be a string, not {type(text).__name__}")
+    return text
+
+
+def _message(
+    role: Union[Role, str],
+    content: str,
+    *,
+    attachments: Iterable[Attachment] = (),
+    tool_call_id: Optional[str] = None,
+) -> Message:
+    try:
+        return Message(role, content, attachments=attachments, tool_call_id=tool_call_id)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"the message cannot be sent: {error}") from error
