@@ -9,55 +9,59 @@ for chunk in session.stream("Write a haiku about Python."):
 
 from __future__ import annotations
 
-from cloudllm_sync.clients.azure import AzureOpenAIClient
-from cloudllm_sync.clients.client import Client
-from cloudllm_sync.clients.compatible import OpenAICompatibleClient
-from cloudllm_sync.clients.grok import GrokClient
-from cloudllm_sync.clients.openai import OpenAIClient
-from cloudllm_sync.clients.wrapper import ClientWrapper
-from cloudllm_sync.errors import (
-    APIError,
-    AuthenticationError,
-    BadRequestError,
-    CloudLLMError,
-    CommitConflictError,
-    ConfigurationError,
-    ConnectError,
-    ContextLengthError,
-    QuotaExceededError,
-    RateLimitError,
-    RequestTimeoutError,
-    ServerError,
-    SessionBusyError,
-    StoreError,
-    StreamCancelled,
-    StreamError,
-    StreamingNotSupportedError,
-    StreamInterrupted,
-    StreamProtocolError,
-    StreamTooLargeError,
-    TransportError,
-    UnsupportedOptionError,
-)
-from cloudllm_sync.session.session import LLMSession
-from cloudllm_sync.session.stores import SessionStore, StoredSession
-from cloudllm_sync.session.stores.memory import MemoryStore
-from cloudllm_sync.streaming.handle import StreamHandle
-from cloudllm_sync.streaming.observer import CallInfo, Observer
-from cloudllm_sync.streaming.stream import ChatStream
-from cloudllm_sync.values import (
-    Attachment,
-    ChatOptions,
-    Limits,
-    Message,
-    MessageChunk,
-    Role,
-    Timeouts,
-    TokenUsage,
-    ToolCall,
-    ToolCallDelta,
-    ToolDefinition,
-)
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cloudllm_sync.clients.azure import AzureOpenAIClient
+    from cloudllm_sync.clients.client import Client
+    from cloudllm_sync.clients.compatible import OpenAICompatibleClient
+    from cloudllm_sync.clients.grok import GrokClient
+    from cloudllm_sync.clients.openai import OpenAIClient
+    from cloudllm_sync.clients.wrapper import ClientWrapper
+    from cloudllm_sync.errors import (
+        APIError,
+        AuthenticationError,
+        BadRequestError,
+        CloudLLMError,
+        CommitConflictError,
+        ConfigurationError,
+        ConnectError,
+        ContextLengthError,
+        QuotaExceededError,
+        RateLimitError,
+        RequestTimeoutError,
+        ServerError,
+        SessionBusyError,
+        StoreError,
+        StreamCancelled,
+        StreamError,
+        StreamingNotSupportedError,
+        StreamInterrupted,
+        StreamProtocolError,
+        StreamTooLargeError,
+        TransportError,
+        UnsupportedOptionError,
+    )
+    from cloudllm_sync.session.session import LLMSession
+    from cloudllm_sync.session.stores import SessionStore, StoredSession
+    from cloudllm_sync.session.stores.memory import MemoryStore
+    from cloudllm_sync.streaming.handle import StreamHandle
+    from cloudllm_sync.streaming.observer import CallInfo, Observer
+    from cloudllm_sync.streaming.stream import ChatStream
+    from cloudllm_sync.values import (
+        Attachment,
+        ChatOptions,
+        Limits,
+        Message,
+        MessageChunk,
+        Role,
+        Timeouts,
+        TokenUsage,
+        ToolCall,
+        ToolCallDelta,
+        ToolDefinition,
+    )
 
 __all__ = [
     "APIError",
@@ -111,3 +115,45 @@ __all__ = [
 ]
 
 __version__ = "0.1.0.dev0"
+
+# A name is imported when it is first used: a script that only asks for the version, or a web
+# server that imports views it never serves, does not pay for requests.
+_NAMES = {
+    "clients.azure": "AzureOpenAIClient",
+    "clients.client": "Client",
+    "clients.compatible": "OpenAICompatibleClient",
+    "clients.grok": "GrokClient",
+    "clients.openai": "OpenAIClient",
+    "clients.wrapper": "ClientWrapper",
+    "errors": (
+        "APIError AuthenticationError BadRequestError CloudLLMError CommitConflictError "
+        "ConfigurationError ConnectError ContextLengthError QuotaExceededError RateLimitError "
+        "RequestTimeoutError ServerError SessionBusyError StoreError StreamCancelled "
+        "StreamError StreamingNotSupportedError StreamInterrupted StreamProtocolError "
+        "StreamTooLargeError TransportError UnsupportedOptionError"
+    ),
+    "session.session": "LLMSession",
+    "session.stores": "SessionStore StoredSession",
+    "session.stores.memory": "MemoryStore",
+    "streaming.handle": "StreamHandle",
+    "streaming.observer": "CallInfo Observer",
+    "streaming.stream": "ChatStream",
+    "values": (
+        "Attachment ChatOptions Limits Message MessageChunk Role Timeouts TokenUsage ToolCall "
+        "ToolCallDelta ToolDefinition"
+    ),
+}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> object:
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -237,7 +237,9 @@ class ChatOptions:
 
     `tool_choice` is `auto`, `none`, `required`, or the name of one tool. `reasoning_effort` is the
     provider's own word (`none`, `low`, `medium`, `high`, ...). `response_schema` is a JSON Schema
-    the reply has to fit. `extra_body` is merged last into the request's JSON and wins over all.
+    the reply has to fit. `cache` marks system prompt and history for prompt caching where that has
+    to be asked for (Claude); elsewhere it is automatic. `extra_body` is merged last into the
+    request's JSON and wins over all.
 
     Raises:
         ValueError: An unknown option, or a value that no provider could take.
@@ -251,6 +253,7 @@ class ChatOptions:
     reasoning_effort: Optional[str] = None
     tool_choice: Optional[str] = None
     response_schema: Optional[Mapping[str, Any]] = None
+    cache: Optional[bool] = None
     extra_body: Mapping[str, Any] = attrs.field(factory=dict)
 
     def __new__(cls, *args: object, **given: object) -> ChatOptions:
@@ -264,6 +267,8 @@ class ChatOptions:
         _whole_number("seed", self.seed, -(2**63))
         _word("reasoning_effort", self.reasoning_effort)
         _word("tool_choice", self.tool_choice)
+        if self.cache is not None and not isinstance(self.cache, bool):
+            raise ValueError(f"cache must be True or False, not {self.cache!r}")
         for name in ("response_schema", "extra_body"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, Mapping):

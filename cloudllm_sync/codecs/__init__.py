@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from typing import Any, Optional, Protocol
 
 import attrs
+import msgspec
 
 from cloudllm_sync.errors import APIError, CloudLLMError
 from cloudllm_sync.values import ChatOptions, Message, MessageChunk, TokenUsage, ToolDefinition
 
 __all__ = [
     "BARE_JSON",
+    "FEATURES",
     "WHOLE_BODY",
     "ChatRequest",
     "Codec",
@@ -28,12 +30,25 @@ __all__ = [
 WHOLE_BODY = "cloudllm.whole-body"
 """The `event` of the one ServerSentEvent that stands for a reply that is a JSON document."""
 
+FEATURES = (
+    "tools",
+    "tool_choice",
+    "images",
+    "documents",
+    "audio",
+    "response_schema",
+    "stop",
+    "seed",
+    "reasoning_effort",
+)
+"""What not every wire can say, for the table of providers."""
+
 BARE_JSON = "cloudllm.bare-json"
 """The `event` of a line of JSON without `data:`; some servers report errors so."""
 
 
-@attrs.define(slots=True)
-class ServerSentEvent:
+# A msgspec struct, not an attrs class: one is made for every token, at a third of the cost.
+class ServerSentEvent(msgspec.Struct, gc=False):
     """One event, or a whole JSON body (`event` is WHOLE_BODY).
 
     `terminated` is False for an event that the end of the body cut off before its empty line: it
@@ -100,6 +115,10 @@ class Decoder(Protocol):
 
 class Codec(Protocol):
     """One wire protocol, with the settings of one vendor's dialect."""
+
+    @property
+    def features(self) -> frozenset[str]:
+        """Which of FEATURES this wire can say; asking for others is UnsupportedOptionError."""
 
     def encode(self, request: ChatRequest) -> WireRequest:
         """The request in this wire's words.

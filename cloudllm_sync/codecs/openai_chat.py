@@ -12,7 +12,7 @@ from typing import Any, Optional
 import attrs
 import msgspec
 
-from cloudllm_sync.codecs import ChatRequest, WireRequest
+from cloudllm_sync.codecs import FEATURES, ChatRequest, WireRequest
 from cloudllm_sync.codecs.openai_chat_decoder import OpenAIChatDecoder
 from cloudllm_sync.codecs.surrogates import well_formed
 from cloudllm_sync.errors import APIError, BadRequestError, UnsupportedOptionError
@@ -42,6 +42,11 @@ class OpenAIChatCodec:
     provider: str
     dialect: Dialect = Dialect()
     query: str = ""
+
+    @property
+    def features(self) -> frozenset[str]:
+        """All of them, but for a vendor without seeds."""
+        return frozenset(FEATURES) - (set() if self.dialect.seed_field else {"seed"})
 
     def encode(self, request: ChatRequest) -> WireRequest:
         """The request as Chat Completions says it."""

@@ -6,15 +6,15 @@ where servers differ, so that the one reading below serves all of them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import msgspec
 
 from cloudllm_sync.codecs import BARE_JSON, WHOLE_BODY, ReplyFacts, ServerSentEvent
 from cloudllm_sync.codecs.error_bodies import error_from_json, find_error
 from cloudllm_sync.codecs.finish_reasons import normalise
+from cloudllm_sync.codecs.json_text import CHECKED_BYTES, read_json
 from cloudllm_sync.codecs.openai_chat_parts import (
     ToolCallTracker,
     citations,
@@ -28,10 +28,6 @@ from cloudllm_sync.errors import CloudLLMError, ServerError, StreamProtocolError
 from cloudllm_sync.values import MessageChunk, TokenUsage
 
 __all__ = ["OpenAIChatDecoder"]
-
-# Longer events are read by json.loads first: it refuses numbers of thousands of digits, which
-# msgspec would skip in a field that nobody reads.
-_CHECKED_BYTES = 4096
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -57,13 +53,19 @@ class _Chunk(msgspec.Struct, gc=False):
     choices: Optional[list[_Choice]] = None
     error: Any = None
     usage: Any = None
-    id: Any = None
-    model: Any = None
     citations: Any = None
     x_groq: Any = None
 
 
-_decode = msgspec.json.Decoder(_Chunk).decode
+class _FirstChunk(_Chunk, gc=False):
+    """With what every chunk repeats; read until it is known, then skipped, at 0.15 µs a chunk."""
+
+    id: Any = None
+    model: Any = None
+
+
+_decode_first = msgspec.json.Decoder(_FirstChunk).decode
+_decode_rest = msgspec.json.Decoder(_Chunk).decode
 _NOTHING: tuple[MessageChunk, ...] = ()
 
 
@@ -72,6 +74,7 @@ class OpenAIChatDecoder:
 
     __slots__ = (
         "_calls",
+        "_decode",
         "_joiner",
         "_provider",
         "_raw_finish",
@@ -86,6 +89,7 @@ class OpenAIChatDecoder:
         self.facts = ReplyFacts()
         self.ended = False
         self.error: Optional[CloudLLMError] = None
+        self._decode: Callable[[bytes], _Chunk] = _decode_first
         self._provider = provider
         self._raw_finish: Optional[str] = None
         self._usage: Optional[TokenUsage] = None  # read, not yet handed on
@@ -96,10 +100,10 @@ class OpenAIChatDecoder:
     def feed(self, event: ServerSentEvent) -> Sequence[MessageChunk]:
         """The chunks of one event."""
         data = event.data
-        if len(data) > _CHECKED_BYTES or event.event != "message":
+        if len(data) > CHECKED_BYTES or event.event != "message":
             return self._feed_unusual(event)
         try:
-            chunk = _decode(data)
+            chunk = self._decode(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return self._feed_unusual(event)
         choices = chunk.choices
@@ -137,12 +141,12 @@ class OpenAIChatDecoder:
             self.ended = True
             return _NOTHING
         try:
-            body = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            body = read_json(event, self._provider)
+        except StreamProtocolError:
             if event.event == BARE_JSON:
                 return _NOTHING
             if event.event != "error":
-                raise self._not_json(error, event) from error
+                raise
             body = {"error": text}
         if event.event == BARE_JSON and find_error(body) is None:
             return _NOTHING
@@ -156,14 +160,6 @@ class OpenAIChatDecoder:
                 "check base_url"
             )
         return chunks
-
-    def _not_json(self, error: Exception, event: ServerSentEvent) -> StreamProtocolError:
-        what = "body" if event.event == WHOLE_BODY else "event"
-        why = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
-        return StreamProtocolError(
-            f"{self._provider} sent an {what} of {len(event.data)} bytes that is not valid JSON: "
-            f"{why[:200]}"
-        )
 
     def _read(
         self, chunk: _Chunk, *, whole: bool = False, body: Optional[Any] = None
@@ -186,10 +182,13 @@ class OpenAIChatDecoder:
 
     def _note_facts(self, chunk: _Chunk) -> None:
         facts = self.facts
-        if not facts.response_id and isinstance(chunk.id, str) and chunk.id:
-            facts.response_id = chunk.id
-        if not facts.model and isinstance(chunk.model, str) and chunk.model:
-            facts.model = chunk.model
+        if isinstance(chunk, _FirstChunk):
+            if not facts.response_id and isinstance(chunk.id, str) and chunk.id:
+                facts.response_id = chunk.id
+            if not facts.model and isinstance(chunk.model, str) and chunk.model:
+                facts.model = chunk.model
+            if facts.response_id and facts.model:
+                self._decode = _decode_rest
         if isinstance(chunk.citations, list):
             facts.citations.update(dict.fromkeys(citations(chunk.citations)))
 
@@ -279,14 +278,14 @@ def _tidy(body: Any) -> _Chunk:
     if isinstance(body, list) and len(body) == 1:
         body = body[0]
     if not isinstance(body, Mapping):
-        return _Chunk()
-    known = {name: body.get(name) for name in _Chunk.__struct_fields__}
+        return _FirstChunk()
+    known = {name: body.get(name) for name in _FirstChunk.__struct_fields__}
     choices = known["choices"]
     if isinstance(choices, list):
         known["choices"] = [_tidy_choice(choice) for choice in choices if _is_object(choice)]
     else:
         known["choices"] = None
-    return _Chunk(**known)
+    return _FirstChunk(**known)
 
 
 def _is_object(value: Any) -> bool:

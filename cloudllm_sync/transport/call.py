@@ -207,7 +207,7 @@ class Call:
         parts: list[bytes] = []
         room = limits.error_body_bytes
         try:
-            for piece in pieces_of(response.raw):
+            for piece in pieces_of(response.raw, self._claim.response):
                 parts.append(piece[:room])
                 room -= len(piece)
                 if room <= 0:
@@ -226,7 +226,7 @@ class Call:
         if response is None:
             return
         limits = self._endpoint.limits
-        blocks = LineBlocks(pieces_of(self._raw), limits, self._where)
+        blocks = LineBlocks(pieces_of(self._raw, self._claim.response), limits, self._where)
         response.raw = blocks
         self._lines = response.iter_lines(chunk_size=None)
         failure: Optional[CloudLLMError] = None

@@ -19,6 +19,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from cloudllm_sync.transport.cancellation import Cancellation
+from cloudllm_sync.transport.chunked import CallHTTPResponse
 from cloudllm_sync.transport.clocks import Clocks
 
 __all__ = ["CallAdapter", "CallSSLContext", "Claim", "Claiming"]
@@ -36,12 +37,24 @@ _active = threading.local()
 class Claim:
     """One call's hold on the socket that serves it just now."""
 
-    __slots__ = ("_cancellation", "_lock", "_sock", "clocks", "fresh", "received", "reused", "sent")
+    __slots__ = (
+        "_cancellation",
+        "_lock",
+        "_sock",
+        "clocks",
+        "fresh",
+        "received",
+        "response",
+        "reused",
+        "sent",
+    )
 
     def __init__(self, clocks: Clocks, cancellation: Cancellation, *, fresh: bool = False) -> None:
         self.clocks = clocks
         self.fresh = fresh
         """Whether a connection from the pool will not do."""
+        self.response: Optional[CallHTTPResponse] = None
+        """The reply as http.client sees it, below urllib3."""
         self.sent = False
         """Whether the whole request was written."""
         self.received = False
@@ -236,9 +249,13 @@ class _CallConnectionMixin:
 class CallConnection(_CallConnectionMixin, HTTPConnection):
     """A plain connection."""
 
+    response_class = CallHTTPResponse
+
 
 class CallTLSConnection(_CallConnectionMixin, HTTPSConnection):
     """A TLS connection."""
+
+    response_class = CallHTTPResponse
 
 
 class _CallPoolMixin:

@@ -1,0 +1,210 @@
+"""CPU per chunk of a streamed reply: this package beside a hand-written loop and openai-python.
+
+    python benchmarks/stream.py [--chunks 20000] [--runs 5]
+
+A server in a process of its own sends the same prepared bytes to all. The runs are interleaved,
+and process CPU is taken, so that a busy machine shifts all rows alike; read the ratios.
+
+The floor is what a careful person writes by hand for one known server: `sock.recv`, split on
+newline, `json.loads`. It makes no objects, knows no errors, and sees no end of a stream.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import platform
+import socket
+import statistics
+import sys
+import time
+from typing import Callable
+
+from cloudllm_sync import LLMSession, OpenAICompatibleClient
+
+PATHS = {"segments": "many events a segment", "chunks": "one HTTP chunk per event"}
+
+
+def event(number: int) -> bytes:
+    """A chunk of usual size: about 230 bytes, 4 characters of text."""
+    chunk = {
+        "id": "chatcmpl-Bq3nHnmCbFzT9mTR2bM7xYw1kQp5d",
+        "object": "chat.completion.chunk",
+        "created": 1787150085,
+        "model": "gpt-5.4-mini-2026-03-17",
+        "system_fingerprint": "fp_62a23a81ef",
+        "choices": [
+            {"index": 0, "delta": {"content": f"{number % 10000:04d}"}, "finish_reason": None}
+        ],
+    }
+    return b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n"
+
+
+def body(count: int, per_chunk: int) -> bytes:
+    """A chunked reply of `count` text events, `per_chunk` of them to an HTTP chunk."""
+    events = [event(number) for number in range(count)]
+    last = json.loads(event(0)[6:])
+    last["choices"] = [{"index": 0, "delta": {}, "finish_reason": "stop"}]
+    events += [b"data: " + json.dumps(last).encode() + b"\n\n", b"data: [DONE]\n\n"]
+    groups = [b"".join(events[at : at + per_chunk]) for at in range(0, len(events), per_chunk)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(group), group) for group in groups) + b"0\r\n\r\n"
+
+
+def serve(listener: socket.socket, bodies: dict[str, bytes]) -> None:
+    """Answer every request with the body that its path names."""
+    import threading
+
+    def connection(sock: socket.socket) -> None:
+        reader = sock.makefile("rb")
+        while line := reader.readline():
+            length = 0
+            while (header := reader.readline()) not in (b"\r\n", b""):
+                name, _, value = header.partition(b":")
+                if name.lower() == b"content-length":
+                    length = int(value)
+            reader.read(length)
+            which = line.split()[1].split(b"/")[1].decode()
+            head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+            sock.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n" + bodies[which])
+
+    while True:
+        sock, _ = listener.accept()
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        threading.Thread(target=connection, args=(sock,), daemon=True).start()
+
+
+def floor(port: int, which: str) -> Callable[[], int]:
+    request = b'{"model":"m","messages":[{"role":"user","content":"hi"}],"stream":true}'
+    head = b"POST /%s/v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+
+    def run() -> int:
+        with socket.create_connection(("127.0.0.1", port)) as sock:
+            sock.sendall(head % (which.encode(), len(request)) + request)
+            rest = b""
+            count = 0
+            while True:
+                *lines, rest = (rest + sock.recv(65536)).split(b"\n")
+                for line in lines:
+                    if line.startswith(b"data: "):
+                        if line == b"data: [DONE]":
+                            return count
+                        chunk = json.loads(line[6:])
+                        count += len(chunk["choices"][0]["delta"].get("content", "")) > 0
+
+    return run
+
+
+def ours(port: int, which: str) -> Callable[[], int]:
+    client = OpenAICompatibleClient("m", base_url=f"http://127.0.0.1:{port}/{which}/v1")
+
+    def run() -> int:
+        count = 0
+        for chunk in client.send_message_stream("hi"):
+            if chunk.content:
+                count += 1
+        return count
+
+    return run
+
+
+def session(port: int, which: str) -> Callable[[], int]:
+    client = OpenAICompatibleClient("m", base_url=f"http://127.0.0.1:{port}/{which}/v1")
+
+    def run() -> int:
+        count = 0
+        for chunk in LLMSession(client).stream("hi"):
+            if chunk.content:
+                count += 1
+        return count
+
+    return run
+
+
+def callbacks(port: int, which: str) -> Callable[[], int]:
+    client = OpenAICompatibleClient("m", base_url=f"http://127.0.0.1:{port}/{which}/v1")
+
+    def run() -> int:
+        counted = []
+
+        def on_chunk(chunk: object) -> None:
+            if chunk.content:  # type: ignore[attr-defined]
+                counted.append(1)
+
+        client.start_message_stream("hi", on_chunk=on_chunk).result()
+        return len(counted)
+
+    return run
+
+
+def openai_python(port: int, which: str) -> Callable[[], int]:
+    import openai
+
+    client = openai.OpenAI(api_key="x", base_url=f"http://127.0.0.1:{port}/{which}/v1")
+
+    def run() -> int:
+        count = 0
+        stream = client.chat.completions.create(
+            model="m", messages=[{"role": "user", "content": "hi"}], stream=True
+        )
+        for chunk in stream:
+            if chunk.choices and chunk.choices[0].delta.content:
+                count += 1
+        return count
+
+    return run
+
+
+DRIVERS = {
+    "floor: recv, split, json.loads": floor,
+    "cloudllm_sync, generator": ours,
+    "cloudllm_sync, session": session,
+    "cloudllm_sync, callbacks": callbacks,
+    "openai-python": openai_python,
+}
+
+
+def measure(port: int, which: str, chunks: int, runs: int) -> dict[str, float]:
+    """Median CPU microseconds a chunk, by driver; a driver that does not import is left out."""
+    made = {}
+    for name, driver in DRIVERS.items():
+        try:
+            made[name] = driver(port, which)
+        except ImportError:
+            print(f"{name}: not installed, left out", file=sys.stderr)
+    taken: dict[str, list[float]] = {name: [] for name in made}
+    for turn in range(runs + 1):
+        for name, run in made.items():
+            began = time.process_time()
+            count = run()
+            spent = time.process_time() - began
+            if count != chunks:
+                raise SystemExit(f"{name}: {count} chunks of {chunks}")
+            if turn:  # the first is the warm-up
+                taken[name].append(spent / chunks * 1e6)
+    return {name: statistics.median(times) for name, times in taken.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--chunks", type=int, default=20_000)
+    parser.add_argument("--runs", type=int, default=5)
+    args = parser.parse_args()
+    bodies = {"segments": body(args.chunks, 250), "chunks": body(args.chunks, 1)}
+    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+    server = multiprocessing.get_context("fork").Process(
+        target=serve, args=(listener, bodies), daemon=True
+    )
+    server.start()
+    print(f"Python {platform.python_version()}, {args.chunks} chunks, median of {args.runs} runs")
+    for which, title in PATHS.items():
+        table = measure(listener.getsockname()[1], which, args.chunks, args.runs)
+        base = table[next(iter(DRIVERS))]
+        print(f"\n{title}\n{'':32}{'µs a chunk':>12}{'× floor':>10}")
+        for name, cost in table.items():
+            print(f"{name:32}{cost:12.2f}{cost / base:10.2f}")
+    server.terminate()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Chunked bodies: all HTTP chunks that have arrived, in one go.
+
+Servers send one HTTP chunk for every event, and http.client reads them one by one, which costs
+more than decoding their JSON. `ArrivedChunks` takes apart what its buffer holds already.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+from typing import Any, Optional, cast
+
+__all__ = ["CallHTTPResponse"]
+
+
+class CallHTTPResponse(http.client.HTTPResponse):
+    """http.client's response; `arrived()` is beside it, and leaves its state as `read1()` does."""
+
+    def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        claim = getattr(sock, "claim", None)
+        if claim is not None:
+            claim.response = self
+
+    def arrived(self) -> bytes:
+        """The data of all whole chunks in the buffer, which is filled once if it is empty.
+
+        Nothing if there are none, at the end, and where the framing is unusual: `read1()` goes on
+        from there, and finds the errors.
+        """
+        fp = cast(Optional[io.BufferedReader], self.fp)
+        if fp is None or not self.chunked or self.chunk_left:
+            return b""
+        window = fp.peek(1)
+        at = 2 if self.chunk_left == 0 else 0  # the end of a chunk that read1() began
+        parts = []
+        while True:
+            head = window.find(b"\r\n", at, at + 18)
+            if head < 0:
+                break
+            try:
+                size = int(window[at:head], 16)
+            except ValueError:
+                break  # an extension, or nonsense
+            end = head + 2 + size
+            if size <= 0 or window[end : end + 2] != b"\r\n":
+                break  # the last chunk, or one that has not arrived
+            parts.append(window[head + 2 : end])
+            at = end + 2
+        if not parts:
+            return b""
+        fp.read(at)
+        self.chunk_left = None
+        return b"".join(parts)
