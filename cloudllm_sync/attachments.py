@@ -23,6 +23,8 @@ _SIGNATURES = (
     (b"ID3", "audio/mpeg"),
     (b"\xff\xfb", "audio/mpeg"),
 )
+# What mimetypes calls otherwise than the providers do, or knows on some systems only.
+_ENDINGS = {".wav": "audio/wav", ".webp": "image/webp"}
 
 
 def _detect(data: bytes, name: str | None) -> str | None:
@@ -32,9 +34,10 @@ def _detect(data: bytes, name: str | None) -> str | None:
             return media_type
     if data[:4] == b"RIFF" and data[8:12] in (b"WEBP", b"WAVE"):
         return "image/webp" if data[8:12] == b"WEBP" else "audio/wav"
-    guess = mimetypes.guess_type(name)[0] if name else None
-    # mimetypes says audio/x-wav for what the providers' documents call audio/wav.
-    return "audio/wav" if guess == "audio/x-wav" else guess
+    if name is None:
+        return None
+    known = _ENDINGS.get(os.path.splitext(name)[1].lower())
+    return known or mimetypes.guess_type(name)[0]
 
 
 @attrs.frozen(slots=True)

@@ -10,6 +10,7 @@ import difflib
 import enum
 import json
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Optional, Union
 
@@ -187,7 +188,8 @@ def _number(name: str, value: object, low: float, high: float, *, open_low: bool
     """Refuse what is no number between `low` and `high` (None passes: the provider's default)."""
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
+    # NaN is the number that is not itself; math.isnan() refuses integers too long for a float.
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
         raise ValueError(f"{name} must be a number, not {value!r}")
     if value < low or value > high or (open_low and value == low):
         bounds = f"above {low:g}" if open_low else f"from {low:g}"
@@ -225,10 +227,16 @@ def _refuse_unknown(cls: type, given: Mapping[str, object]) -> None:
 def _stop_words(value: Union[str, Iterable[str], None]) -> tuple[str, ...]:
     if value is None:
         return ()
+    if not isinstance(value, Iterable):
+        raise ValueError(f"stop must be a string or strings, not {value!r}")
     words = (value,) if isinstance(value, str) else tuple(value)
     if not all(isinstance(word, str) and word for word in words):
         raise ValueError(f"stop must be non-empty strings, not {value!r}")
     return words
+
+
+def _or_empty(value: Optional[Mapping[str, Any]]) -> Mapping[str, Any]:
+    return {} if value is None else value
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -254,7 +262,7 @@ class ChatOptions:
     tool_choice: Optional[str] = None
     response_schema: Optional[Mapping[str, Any]] = None
     cache: Optional[bool] = None
-    extra_body: Mapping[str, Any] = attrs.field(factory=dict)
+    extra_body: Mapping[str, Any] = attrs.field(factory=dict, converter=_or_empty)
 
     def __new__(cls, *args: object, **given: object) -> ChatOptions:
         _refuse_unknown(cls, given)
@@ -262,7 +270,7 @@ class ChatOptions:
 
     def __attrs_post_init__(self) -> None:
         _whole_number("max_output_tokens", self.max_output_tokens, 1)
-        _number("temperature", self.temperature, 0, math.inf)
+        _number("temperature", self.temperature, 0, sys.float_info.max)
         _number("top_p", self.top_p, 0, 1)
         _whole_number("seed", self.seed, -(2**63))
         _word("reasoning_effort", self.reasoning_effort)

@@ -84,6 +84,10 @@ def as_tools(tools: Optional[Iterable[ToolDefinition]]) -> tuple[ToolDefinition,
     Raises:
         ConfigurationError: Not made of tool definitions, or two of one name.
     """
+    if isinstance(tools, (str, ToolDefinition)) or not isinstance(tools, (Iterable, type(None))):
+        raise ConfigurationError(
+            f"tools must be a sequence of ToolDefinition, not {type(tools).__name__}"
+        )
     found = tuple(tools or ())
     names = set()
     for position, tool in enumerate(found):

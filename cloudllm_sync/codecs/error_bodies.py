@@ -27,6 +27,7 @@ from cloudllm_sync.errors import (
 __all__ = ["error_from_body", "error_from_json", "find_error"]
 
 _TEXT_LIMIT = 500
+_BODY_LIMIT = 64 * 1024
 
 _CONTEXT = re.compile(
     r"maximum context length|prompt is too long|exceeds? the maximum number of tokens"
@@ -60,6 +61,8 @@ _BY_STATUS: Mapping[int, type[APIError]] = {
     429: RateLimitError,
 }
 _RETRYABLE_STATUS = frozenset({408, 429, 500, 502, 503, 504, 529})
+# Linear in the body: what is not closed goes on to the end, and no tag holds another's beginning.
+_MARKUP = re.compile(r"<(script|style)\b.*?(?:</\1>|\Z)|<[^<>]*>", re.DOTALL | re.IGNORECASE)
 _HINTS: tuple[tuple[type[APIError], str], ...] = (
     (AuthenticationError, "check the key and what it may use"),
     (ContextLengthError, "send a shorter conversation"),
@@ -93,24 +96,37 @@ def _status(*values: object) -> int | None:
     return None
 
 
+def _list(value: object) -> list[Any]:
+    if isinstance(value, list):
+        return value
+    return [] if value is None else [value]
+
+
+def _complaint(item: Mapping[str, Any]) -> str:
+    where = ".".join(map(str, _list(item.get("loc"))))
+    return ": ".join(filter(None, (where, _text(item.get("msg")))))
+
+
 def _detail(value: object) -> str | None:
     """FastAPI's `detail`: text, or a list of `{loc, msg}`."""
     if isinstance(value, list):
-        said = [
-            f"{'.'.join(map(str, item.get('loc') or ()))}: {item.get('msg')}"
-            for item in value
-            if isinstance(item, Mapping)
-        ]
-        return "; ".join(said) or None
+        said = [_complaint(item) for item in value if isinstance(item, Mapping)]
+        return well_formed("; ".join(said)) or None
     if isinstance(value, Mapping):
         return _text(value.get("message")) or _text(value.get("msg"))
     return _text(value)
 
 
+def _as_json(value: object) -> str:
+    try:
+        return well_formed(json.dumps(value, ensure_ascii=False))
+    except RecursionError:
+        return "something nested too deep to be shown"
+
+
 def find_error(body: object) -> _Found | None:
     """The error that a JSON document reports, or None if it reports none."""
-    if isinstance(body, list):
-        return find_error(body[0]) if body else None
+    body = body[0] if isinstance(body, list) and body else body
     if not isinstance(body, Mapping):
         return None
     error = body.get("error")
@@ -119,23 +135,24 @@ def find_error(body: object) -> _Found | None:
         status = _status(error.get("status_code"), error.get("code"), error.get("status"))
         kind = _text(error.get("type")) or _text(error.get("status"))
         code = _text(error.get("code"))
-        return _Found(message or json.dumps(error)[:_TEXT_LIMIT], code, kind, status)
+        return _Found(message or _as_json(error)[:_TEXT_LIMIT], code, kind, status)
     code, kind = _text(body.get("code")), _text(body.get("type"))
     status = _status(body.get("status_code"), body.get("statusCode"), body.get("code"))
     if isinstance(error, str) and error:
         return _Found(well_formed(error), code, kind, status)
-    is_error = "error" in (body.get("object"), body.get("type"))
+    is_error = bool(error) or "error" in (body.get("object"), body.get("type"))
     message = _text(body.get("message")) if is_error else None
+    if error and not message:
+        message = _as_json(error)[:_TEXT_LIMIT]
     return _Found(message, code, kind, status) if message else None
 
 
 def _find_refusal(body: object) -> _Found | None:
     """As `find_error`, and the looser shapes that only a failed request can mean as errors."""
     found = find_error(body)
-    if found or not isinstance(body, (Mapping, list)):
+    body = body[0] if isinstance(body, list) and body else body
+    if found or not isinstance(body, Mapping):
         return found
-    if isinstance(body, list):
-        return _find_refusal(body[0]) if body else None
     errors = body.get("errors")
     first = errors[0] if isinstance(errors, list) and errors else None
     message = (
@@ -189,17 +206,13 @@ def error_from_json(provider: str, body: Any) -> APIError | None:
     found = find_error(body)
     if found is None:
         return None
-    try:
-        text = well_formed(json.dumps(body, ensure_ascii=False))
-    except (ValueError, RecursionError):
-        text = found.message
+    text = _as_json(body)[:_BODY_LIMIT]
     return _build(provider, "reported an error", found.status, found, text)
 
 
 def _plain(text: str) -> str:
     """The words of a text or HTML body, shortened."""
-    words = re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL | re.IGNORECASE)
-    return " ".join(words.split())[:_TEXT_LIMIT]
+    return " ".join(_MARKUP.sub(" ", text).split())[:_TEXT_LIMIT]
 
 
 def error_from_body(provider: str, status: int, body: bytes) -> APIError:
@@ -219,4 +232,5 @@ def error_from_body(provider: str, status: int, body: bytes) -> APIError:
 
 def _event_data(text: str) -> str:
     """The data of an event stream: some servers send even their refusals as one."""
-    return "\n".join(line[5:].strip() for line in text.splitlines() if line.startswith("data:"))
+    lines = re.split(r"\r\n|\r|\n", text)
+    return "\n".join(line[5:].strip() for line in lines if line.startswith("data:"))

@@ -188,11 +188,19 @@ def _response_format(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
 def _json(body: Mapping[str, Any]) -> bytes:
     """The body as JSON; lone surrogates, which no UTF-8 can say, become U+FFFD."""
     try:
-        return msgspec.json.encode(body)
-    except UnicodeEncodeError:
-        return msgspec.json.encode(_cleaned(body))
-    except (TypeError, RecursionError) as error:
+        try:
+            return msgspec.json.encode(body, enc_hook=_as_dict)
+        except UnicodeEncodeError:
+            return msgspec.json.encode(_cleaned(body), enc_hook=_as_dict)
+    except (TypeError, ValueError, RecursionError) as error:
         raise UnsupportedOptionError(f"the request cannot be said in JSON: {error}") from error
+
+
+def _as_dict(value: Any) -> Any:
+    """What msgspec does not know: mappings that are no dict."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 def _cleaned(value: Any) -> Any:

@@ -23,7 +23,7 @@ from cloudllm_sync.codecs.openai_chat_parts import (
     split_content,
     usage_from,
 )
-from cloudllm_sync.codecs.surrogates import Joiner
+from cloudllm_sync.codecs.surrogates import Joiner, well_formed
 from cloudllm_sync.errors import CloudLLMError, ServerError, StreamProtocolError
 from cloudllm_sync.values import MessageChunk, TokenUsage
 
@@ -79,6 +79,7 @@ class OpenAIChatDecoder:
         "_provider",
         "_raw_finish",
         "_seen",
+        "_thoughts",
         "_usage",
         "ended",
         "error",
@@ -94,6 +95,7 @@ class OpenAIChatDecoder:
         self._raw_finish: Optional[str] = None
         self._usage: Optional[TokenUsage] = None  # read, not yet handed on
         self._seen = False  # whether a chunk was handed on
+        self._thoughts: list[str] = []  # from reasoning_content
         self._calls = ToolCallTracker()
         self._joiner = Joiner()
 
@@ -107,13 +109,14 @@ class OpenAIChatDecoder:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return self._feed_unusual(event)
         choices = chunk.choices
-        if choices and chunk.usage is None and chunk.error is None:
+        if choices and chunk.usage is None and chunk.error is None and chunk.citations is None:
             choice = choices[0]
             delta = choice.delta
             # Most chunks are text and nothing else; this is the path that has to be short.
             if (
                 delta is not None
                 and choice.finish_reason is None
+                and choice.usage is None
                 and choice.index == 0
                 and len(choices) == 1
                 and delta.content.__class__ is str
@@ -125,10 +128,13 @@ class OpenAIChatDecoder:
                 and delta.refusal is None
                 and delta.annotations is None
                 and delta.function_call is None
+                and chunk.x_groq is None
                 and not self._joiner.held
                 and self._seen
             ):
                 return (MessageChunk(delta.content),)
+        if choices is None or chunk.error:
+            return self._feed_unusual(event)  # an error may stand in fields that are not read here
         return self._read(chunk)
 
     def _feed_unusual(self, event: ServerSentEvent) -> Sequence[MessageChunk]:
@@ -143,16 +149,19 @@ class OpenAIChatDecoder:
         try:
             body = read_json(event, self._provider)
         except StreamProtocolError:
-            if event.event == BARE_JSON:
-                return _NOTHING
-            if event.event != "error":
+            if event.event in ("message", WHOLE_BODY):
                 raise
+            if event.event != "error":
+                return _NOTHING  # a heartbeat, or an event nobody knows
             body = {"error": text}
         if event.event == BARE_JSON and find_error(body) is None:
             return _NOTHING
-        if event.event == "error" and not (isinstance(body, Mapping) and body.get("error")):
-            body = {"error": body}
-        chunks = self._read(_tidy(body), whole=whole, body=body)
+        if event.event == "error" and find_error(body) is None:
+            body = {"error": body if body and isinstance(body, (Mapping, str)) else text}
+        chunk = _tidy(body)
+        chunks = self._read(chunk, whole=whole)
+        if chunk.error or chunk.choices is None:
+            self._note_error(body)
         self.ended = self.ended or whole
         if whole and not chunks and self.error is None and not self.complete():
             raise StreamProtocolError(
@@ -161,9 +170,7 @@ class OpenAIChatDecoder:
             )
         return chunks
 
-    def _read(
-        self, chunk: _Chunk, *, whole: bool = False, body: Optional[Any] = None
-    ) -> Sequence[MessageChunk]:
+    def _read(self, chunk: _Chunk, *, whole: bool = False) -> Sequence[MessageChunk]:
         """Any event or body, every field looked at."""
         self._note_facts(chunk)
         chunks: list[MessageChunk] = []
@@ -175,8 +182,6 @@ class OpenAIChatDecoder:
         )
         self._note_usage(usage)
         chunks += self._usage_now()
-        if chunk.error or chunk.choices is None:
-            self._note_error(chunk, body)
         self._seen = self._seen or bool(chunks)
         return chunks
 
@@ -184,17 +189,15 @@ class OpenAIChatDecoder:
         facts = self.facts
         if isinstance(chunk, _FirstChunk):
             if not facts.response_id and isinstance(chunk.id, str) and chunk.id:
-                facts.response_id = chunk.id
+                facts.response_id = well_formed(chunk.id)
             if not facts.model and isinstance(chunk.model, str) and chunk.model:
-                facts.model = chunk.model
+                facts.model = well_formed(chunk.model)
             if facts.response_id and facts.model:
                 self._decode = _decode_rest
         if isinstance(chunk.citations, list):
             facts.citations.update(dict.fromkeys(citations(chunk.citations)))
 
-    def _note_error(self, chunk: _Chunk, body: Any) -> None:
-        if body is None:
-            body = {"error": chunk.error}
+    def _note_error(self, body: Any) -> None:
         error = error_from_json(self._provider, body)
         if error is not None:
             self.error = error
@@ -202,7 +205,9 @@ class OpenAIChatDecoder:
 
     def _read_choice(self, choice: _Choice, *, whole: bool) -> Iterator[MessageChunk]:
         # Perplexity sends the text so far as `message` beside each delta: it is not for streams.
-        delta = choice.message if whole and choice.message is not None else choice.delta
+        # A whole message in place of the first delta is a reply that was not streamed.
+        alone = choice.delta is None and not self._seen
+        delta = choice.message if choice.message and (whole or alone) else choice.delta
         deltas: list[Any] = []
         content = reasoning = refusal = ""
         if delta is not None:
@@ -213,9 +218,13 @@ class OpenAIChatDecoder:
                 refusal = self._joiner.push("refusal", delta.refusal)
             deltas = self._calls.deltas(delta.tool_calls, delta.function_call)
             self._note_delta(delta)
+            if reasoning and delta.reasoning_content:
+                self._thoughts.append(reasoning)
         self._note_usage(usage_from(choice.usage))
         raw = choice.finish_reason
-        raw = raw if isinstance(raw, str) and raw and raw != self._raw_finish else None
+        raw = well_formed(raw) if isinstance(raw, str) and raw else None
+        if raw == self._raw_finish:
+            raw = None
         if raw is not None:
             self._raw_finish = raw
             if raw == "error":
@@ -261,6 +270,11 @@ class OpenAIChatDecoder:
         rest = self._joiner.rest
         held = MessageChunk(rest("content"), rest("reasoning"), rest("refusal"))
         chunks = [held] if held != MessageChunk() else []
+        chunks += [MessageChunk(tool_call_delta=delta) for delta in self._calls.rest()]
+        if self._thoughts and self._calls.any():
+            # DeepSeek wants it back in a tool loop; servers without the field never get it.
+            state = self.facts.provider_state or {}
+            self.facts.provider_state = {**state, "reasoning_content": "".join(self._thoughts)}
         if self._raw_finish is None and self._calls.any():
             chunks.append(self._finish_chunk(None))
         if self._usage is not None:

@@ -12,6 +12,7 @@ from typing import Any, Optional
 import attrs
 
 from cloudllm_sync.codecs.surrogates import Joiner, well_formed
+from cloudllm_sync.errors import StreamProtocolError
 from cloudllm_sync.values import TokenUsage, ToolCallDelta
 
 __all__ = [
@@ -31,13 +32,17 @@ def split_content(content: Any) -> tuple[str, str]:
     text: list[str] = []
     thought: list[str] = []
     for part in content if isinstance(content, list) else ():
-        if isinstance(part, str):
-            text.append(part)
-        elif isinstance(part, Mapping):
-            if isinstance(part.get("text"), str):
-                text.append(part["text"])
-            thought.extend(split_content(part.get("thinking"))[0:1])
+        text.append(_part_text(part))
+        if isinstance(part, Mapping):
+            thinking = part.get("thinking")
+            pieces = thinking if isinstance(thinking, list) else [thinking]
+            thought.extend(_part_text(piece) for piece in pieces)
     return "".join(text), "".join(thought)
+
+
+def _part_text(part: Any) -> str:
+    text = part.get("text") if isinstance(part, Mapping) else part
+    return text if isinstance(text, str) else ""
 
 
 def reasoning_text(delta: Any) -> str:
@@ -164,6 +169,15 @@ class ToolCallTracker:
             found.append(self._delta({"index": "function_call"}, old_style, 0))
         return found
 
+    def rest(self) -> list[ToolCallDelta]:
+        """U+FFFD for every call whose arguments end in half a character."""
+        calls = range(len(self._slots))
+        return [
+            ToolCallDelta(at, None, None, held)
+            for at in calls
+            if (held := self._joiner.rest(str(at)))
+        ]
+
     def _delta(
         self, fragment: Mapping[str, Any], function: Mapping[str, Any], position: int
     ) -> ToolCallDelta:
@@ -181,7 +195,12 @@ class ToolCallTracker:
     def _arguments(self, at: int, arguments: Any) -> str:
         if isinstance(arguments, str):
             return self._joiner.push(str(at), arguments)
-        return "" if arguments is None else well_formed(json.dumps(arguments, ensure_ascii=False))
+        if arguments is None:
+            return ""
+        try:
+            return well_formed(json.dumps(arguments, ensure_ascii=False))
+        except RecursionError:
+            raise StreamProtocolError("the arguments of a tool call are nested too deep") from None
 
     def _slot(self, index: Any, call_id: str | None, name: str | None, position: int) -> int:
         """The number of the call; a new one where the fragment begins one."""

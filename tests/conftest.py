@@ -1,0 +1,188 @@
+"""Fixtures for tests that talk to the fake server: a client, both ways to read, TLS."""
+
+from __future__ import annotations
+
+import pathlib
+import socket
+import ssl
+import threading
+import time
+import traceback
+
+import attrs
+import pytest
+
+from cloudllm_sync import CloudLLMError, OpenAIClient, Timeouts
+from cloudllm_sync.testing import FakeServer
+from cloudllm_sync.transport import retry
+
+KEY = "sk-test-0123456789abcdef"
+CERTIFICATE = str(pathlib.Path(__file__).parent / "testing" / "localhost.pem")
+# Far over what any reply here takes: a test that meets it hangs.
+PATIENCE_S = 20.0
+
+
+@attrs.frozen
+class Outcome:
+    """How a reply ended, and what was handed on before; `seconds` since it was asked for."""
+
+    chunks: list
+    message: object
+    error: object
+    seconds: float
+    threads: frozenset
+
+    @property
+    def text(self):
+        return "".join(chunk.content for chunk in self.chunks)
+
+
+def _pull(client, prompt="hi", *, on_chunk=None, **options):
+    began = time.monotonic()
+    chunks, message, error = [], None, None
+    try:
+        with client.send_message_stream(prompt, **options) as stream:
+            for chunk in stream:
+                chunks.append(chunk)
+                if on_chunk is not None:
+                    on_chunk(chunk)
+            message = stream.result()
+    except CloudLLMError as failure:
+        error = failure
+    seconds = time.monotonic() - began
+    return Outcome(chunks, message, error, seconds, frozenset([threading.current_thread()]))
+
+
+def _push(client, prompt="hi", *, on_chunk=None, **options):
+    began = time.monotonic()
+    chunks, ends, threads = [], [], set()
+
+    def keep(chunk):
+        threads.add(threading.current_thread())
+        chunks.append(chunk)
+        if on_chunk is not None:
+            on_chunk(chunk)
+
+    def end(value):
+        threads.add(threading.current_thread())
+        ends.append((value, time.monotonic() - began))
+
+    handle = client.start_message_stream(
+        prompt, on_chunk=keep, on_finish=end, on_error=end, **options
+    )
+    assert handle.join(PATIENCE_S)
+    ((value, seconds),) = ends
+    failed = isinstance(value, CloudLLMError)
+    assert handle.exception() is (value if failed else None)
+    message, error = (None, value) if failed else (value, None)
+    return Outcome(chunks, message, error, seconds, frozenset(threads))
+
+
+@pytest.fixture(params=["generator", "callbacks"])
+def read(request):
+    """Reads a client's reply to its end, by either way; gives an Outcome."""
+    return {"generator": _pull, "callbacks": _push}[request.param]
+
+
+@pytest.fixture
+def pull():
+    """Reads a client's reply to its end by the generator; gives an Outcome."""
+    return _pull
+
+
+@pytest.fixture
+def make_client():
+    """Makes clients for a server, or for a base URL; they are closed after the test."""
+    made = []
+
+    def make(server, **options):
+        base_url = server if isinstance(server, str) else server.base_url
+        options.setdefault("timeouts", Timeouts(5, 5, 5, 15))
+        client = OpenAIClient("gpt-5", api_key=KEY, base_url=base_url, **options)
+        made.append(client)
+        return client
+
+    yield make
+    for client in made:
+        client.close()
+
+
+@pytest.fixture
+def serve():
+    """Starts fake servers; they are closed after the test."""
+    started = []
+
+    def start(*script, **options):
+        server = FakeServer(*script, **options)
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.close()
+
+
+@pytest.fixture
+def texts_of():
+    """Everything of an error that may end up in a log: its words, fields, causes and traceback."""
+
+    def texts(error):
+        shown = [str(error), repr(error), repr(vars(error))]
+        shown += traceback.format_exception(type(error), error, error.__traceback__)
+        seen = error
+        while seen is not None:
+            shown += [repr(seen), repr(seen.args), repr(getattr(seen, "__dict__", ""))]
+            seen = seen.__cause__ or seen.__context__
+        return "\n".join(shown)
+
+    return texts
+
+
+@pytest.fixture
+def no_backoff(monkeypatch):
+    """Retries follow each other at once."""
+    monkeypatch.setattr(retry, "_BASE_S", 0.0)
+
+
+@pytest.fixture(scope="session")
+def certificate():
+    """The path of a certificate for 127.0.0.1, its key with it."""
+    return CERTIFICATE
+
+
+@pytest.fixture(scope="session")
+def server_tls():
+    """The server's side of TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    return context
+
+
+@pytest.fixture
+def full_backlog():
+    """The base URL of a port where a connection neither stands nor is refused."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    waiting = []
+    for _ in range(16):
+        sock = socket.socket()
+        sock.settimeout(0.05)
+        waiting.append(sock)
+        try:
+            sock.connect(listener.getsockname())
+        except socket.timeout:
+            break
+    else:
+        pytest.skip("this system takes any number of connections")
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+    for sock in [*waiting, listener]:
+        sock.close()
+
+
+@pytest.fixture
+def silent_port():
+    """A listening socket; whoever connects hears nothing unless the test accepts and talks."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(5)
+        yield listener
