@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Iterable, Mapping
 from typing import Optional, Union
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from cloudllm_sync.clients.client import Client
 from cloudllm_sync.clients.provider import Provider
@@ -56,8 +57,10 @@ class AzureOpenAIClient(Client):
     ) -> None:
         if not isinstance(base_url, str) or not base_url.strip():
             raise ConfigurationError("base_url is missing: give https://RESOURCE.openai.azure.com")
+        if api_version is not None and not isinstance(api_version, str):
+            raise ConfigurationError(f"api_version must be a string, not {api_version!r}")
         base_url = base_url.strip().rstrip("/")
-        if not urlsplit(base_url).path:
+        if re.fullmatch(r"\w+://[^/?#]*", base_url):
             base_url += "/openai/v1"
         if api_version is None and "/deployments/" in base_url:
             api_version = _DEPLOYMENT_VERSION

@@ -91,13 +91,15 @@ class Client:
         self._observers = tuple(observers)
         endpoint = Endpoint(
             provider=provider.name,
-            base_url=_checked_url(base_url or provider.base_url, allow_http),
+            base_url=_checked_url(provider.base_url if base_url is None else base_url, allow_http),
             key=_find_key(provider, api_key),
             key_header=provider.key_header,
             key_prefix=provider.key_prefix,
             headers=_merged_headers(provider, headers),
-            limits=limits,
+            limits=_checked("limits", limits, Limits) or Limits(),
         )
+        if proxies is not None and not isinstance(proxies, Mapping):
+            raise ConfigurationError("proxies must be a mapping, as {'https': 'http://proxy:3128'}")
         self._transport = Transport(endpoint, proxies=proxies, verify=verify, cert=cert)
 
     def _row(self) -> Provider:
@@ -133,7 +135,9 @@ class Client:
         Raises:
             CloudLLMError: See the tree in `cloudllm_sync.errors`.
         """
-        return self._open(self._call(messages, tools, options, timeouts, stream=False)).result()
+        call = self._call(messages, tools, options, timeouts, stream=False)
+        del messages  # tools that report errors show local variables
+        return self._open(call).result()
 
     def send_message_stream(
         self,
@@ -148,7 +152,9 @@ class Client:
         Raises:
             CloudLLMError: See the tree in `cloudllm_sync.errors`.
         """
-        return self._open(self._call(messages, tools, options, timeouts, stream=True))
+        call = self._call(messages, tools, options, timeouts, stream=True)
+        del messages  # as above
+        return self._open(call)
 
     def start_message_stream(
         self,
@@ -305,7 +311,7 @@ def _checked_url(url: str, allow_http: bool) -> str:
             f"base_url {url!r} would send key and prompts unencrypted: use https, or pass "
             "allow_http=True"
         )
-    return url
+    return parts.scheme + url[len(parts.scheme) :]  # the scheme in lower case
 
 
 def _find_key(provider: Provider, given: Optional[str]) -> Optional[ApiKey]:
@@ -329,6 +335,8 @@ def _merged_headers(provider: Provider, given: Optional[Mapping[str, str]]) -> d
         "User-Agent": "cloudllm-sync",
         **provider.headers,
     }
+    if given is not None and not isinstance(given, Mapping):
+        raise ConfigurationError(f"headers must be a mapping, not {type(given).__name__}")
     known = {name.lower(): name for name in headers}
     for name, value in (given or {}).items():
         if not isinstance(name, str) or not isinstance(value, str):

@@ -10,6 +10,7 @@ from cloudllm_sync.clients.client import Client
 from cloudllm_sync.clients.provider import Provider
 from cloudllm_sync.codecs import Codec
 from cloudllm_sync.codecs.openai_chat import Dialect, OpenAIChatCodec
+from cloudllm_sync.errors import ConfigurationError
 from cloudllm_sync.streaming.observer import Observer
 from cloudllm_sync.transport.tls import Cert, Verify
 from cloudllm_sync.values import ChatOptions, Limits, Timeouts
@@ -54,7 +55,9 @@ class OpenAICompatibleClient(Client):
         limits: Limits = Limits(),
         allow_http: bool = False,
     ) -> None:
-        self._name = provider_name
+        if not isinstance(provider_name, str) or not provider_name.strip():
+            raise ConfigurationError(f"provider_name must be a name, not {provider_name!r}")
+        self._name = provider_name.strip()
         super().__init__(
             model,
             api_key=api_key,

@@ -69,7 +69,7 @@ class Conversation:
         self._lock = threading.RLock()
         # Both are written under _lock, as a whole; readers take one reference.
         self.system: tuple[Message, ...] = ()
-        self.state = store.load(session_id)
+        self.state = self._load()
         self.set_system_prompt(system_prompt)
 
     def set_system_prompt(self, text: str) -> None:
@@ -123,7 +123,7 @@ class Conversation:
         ticket = self.queue.enter()
         ticket.wait(timeout_s, current_cancellation())
         try:
-            yield self._store.load(self.session_id)
+            yield self._load()
         finally:
             ticket.release()
 
@@ -142,16 +142,22 @@ class Conversation:
             error.reply = error.reply or reply
             raise
         except Exception as error:  # foreign code: a store of a user's own
-            raise StoreError(
-                f"the store failed to save session {self.session_id!r} "
-                f"({type(error).__name__}: {error}): the reply is in .reply",
-                reply=reply,
-            ) from error
+            raise self._store_failed("save", error, reply) from error
         self._swap(changed)
 
     def clear(self, state: StoredSession) -> None:
-        """Forget the messages."""
-        self._swap(self._store.clear(self.session_id, state.version))
+        """Forget the messages.
+
+        Raises:
+            StoreError: The store has failed; what readers see has not moved.
+        """
+        try:
+            changed = self._store.clear(self.session_id, state.version)
+        except StoreError:
+            raise
+        except Exception as error:  # foreign code, as above
+            raise self._store_failed("clear", error) from error
+        self._swap(changed)
 
     def settle(
         self,
@@ -175,12 +181,30 @@ class Conversation:
     def _begin(self, new: Sequence[Message], wish: Wish, ticket: Ticket) -> _Turn:
         ticket.wait(wish.turn_timeout_s, current_cancellation())
         try:
-            state = self._store.load(self.session_id)
+            state = self._load()
             self._swap(state)
             return _Turn(self, ticket, state, tuple(new), self.request(state, new))
         except BaseException:
             ticket.release()
             raise
+
+    def _load(self) -> StoredSession:
+        try:
+            return self._store.load(self.session_id)
+        except StoreError:
+            raise
+        except Exception as error:  # foreign code, as above
+            raise self._store_failed("load", error) from error
+
+    def _store_failed(
+        self, what: str, error: Exception, reply: Message | None = None
+    ) -> StoreError:
+        where = "" if reply is None else ": the reply is in .reply"
+        return StoreError(
+            f"the store failed to {what} session {self.session_id!r} "
+            f"({type(error).__name__}: {error}){where}",
+            reply=reply,
+        )
 
     def _swap(self, state: StoredSession) -> None:
         with self._lock:
@@ -191,11 +215,12 @@ class Conversation:
 class _Turn:
     """One turn: what it began from, and what it sends."""
 
+    # No repr of what was said: tools that report errors show local variables.
     _conversation: Conversation
     ticket: Ticket
-    _state: StoredSession
-    _new: tuple[Message, ...]
-    request: tuple[Message, ...]
+    _state: StoredSession = attrs.field(repr=False)
+    _new: tuple[Message, ...] = attrs.field(repr=False)
+    request: tuple[Message, ...] = attrs.field(repr=False)
 
     def settle(self, reply: Optional[Message], error: Optional[CloudLLMError]) -> None:
         """Commit or forget, then let the next turn begin."""

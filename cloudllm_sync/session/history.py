@@ -84,11 +84,8 @@ def _without_orphans(messages: Sequence[Message]) -> tuple[Message, ...]:
 
 
 def _is_answer(message: Message, before: Sequence[Message]) -> bool:
-    """Whether the call that a tool result answers is in the message that results follow."""
-    for earlier in reversed(before):
-        if earlier.role is not Role.TOOL:
-            return any(call.id == message.tool_call_id for call in earlier.tool_calls)
-    return False
+    """Whether a tool result is the first for its call, in the message that results follow."""
+    return message.tool_call_id in open_calls(before)
 
 
 def request_messages(

@@ -8,6 +8,12 @@ from typing import Optional, Union
 
 from cloudllm_sync.clients.wrapper import ClientWrapper
 from cloudllm_sync.errors import ConfigurationError, StreamingNotSupportedError
+from cloudllm_sync.session.arguments import (
+    checked_options,
+    checked_text,
+    message_of,
+    message_to_send,
+)
 from cloudllm_sync.session.conversation import Conversation, Partial, Wish
 from cloudllm_sync.session.history import EstimateTokens, estimate_tokens as by_bytes, open_calls
 from cloudllm_sync.session.stores import SessionStore
@@ -74,13 +80,17 @@ class LLMSession:
             raise ConfigurationError(
                 f"client must be a client, not {type(client).__name__}: make an OpenAIClient, say"
             )
-        self._options = options
+        if not callable(estimate_tokens):
+            raise ConfigurationError(f"estimate_tokens must be callable, not {estimate_tokens!r}")
+        self._options = checked_options(options)
         self._turn_timeout = checked_timeout(turn_timeout)
         self._conversation = Conversation(
             client,
-            system_prompt=_checked_text("system_prompt", system_prompt),
+            system_prompt=checked_text("system_prompt", system_prompt),
             max_tokens=max_tokens,
-            session_id=str(uuid.uuid4()) if session_id is None else session_id,
+            session_id=(
+                str(uuid.uuid4()) if session_id is None else checked_text("session_id", session_id)
+            ),
             store=MemoryStore() if store is None else store,
             partial=partial,
             estimate=estimate_tokens,
@@ -106,7 +116,7 @@ class LLMSession:
                 turn does not end in time.
         """
         wish = self._wish(tools, options, timeouts, turn_timeout)
-        new = (_message(role, content, attachments=attachments),)
+        new = (message_to_send(role, content, attachments),)
         return self._conversation.whole(new, wish)
 
     def send_message_stream(
@@ -128,7 +138,7 @@ class LLMSession:
             CloudLLMError: As `send_message()`.
         """
         wish = self._wish(tools, options, timeouts, turn_timeout)
-        new = (_message(role, content, attachments=attachments),)
+        new = (message_to_send(role, content, attachments),)
         return self._conversation.stream(new, wish, self._enter(wish))
 
     def start_message_stream(
@@ -154,7 +164,7 @@ class LLMSession:
             SessionBusyError: `turn_timeout` is 0 and another turn is running.
         """
         wish = self._wish(tools, options, timeouts, turn_timeout)
-        new = (_message(role, content, attachments=attachments),)
+        new = (message_to_send(role, content, attachments),)
         ticket = self._enter(wish)
 
         def open_stream() -> ChatStream:
@@ -276,7 +286,7 @@ class LLMSession:
             ConfigurationError: A tool result that answers no open call.
             SessionBusyError: A turn does not end in time.
         """
-        message = _message(role, content, tool_call_id=tool_call_id)
+        message = message_of(role, content, tool_call_id=tool_call_id)
         if message.role is not Role.TOOL and tool_call_id is not None:
             raise ConfigurationError("only a message of Role.TOOL has a tool_call_id")
         with self._conversation.change(self._turn_timeout) as state:
@@ -299,7 +309,7 @@ class LLMSession:
 
     def set_system_prompt(self, text: str) -> None:
         """Another system prompt, from the next turn on; empty for none."""
-        self._conversation.set_system_prompt(_checked_text("the system prompt", text))
+        self._conversation.set_system_prompt(checked_text("the system prompt", text))
 
     @property
     def history(self) -> tuple[Message, ...]:
@@ -352,13 +362,10 @@ class LLMSession:
         timeouts: Optional[Timeouts],
         turn_timeout: Optional[float],
     ) -> Wish:
-        if options is not None and not isinstance(options, ChatOptions):
-            raise ConfigurationError(
-                f"options must be ChatOptions(...), not {type(options).__name__}"
-            )
+        wanted = checked_options(options)
         return Wish(
             tools=tools,
-            options=options.over(self._options) if options is not None else self._options,
+            options=wanted.over(self._options) if wanted is not None else self._options,
             timeouts=timeouts,
             turn_timeout_s=(
                 self._turn_timeout if turn_timeout is None else checked_timeout(turn_timeout)
@@ -374,22 +381,3 @@ class LLMSession:
                 f"{self._conversation.client.provider_name} cannot stream: use send_message()"
             )
         return stream
-
-
-def _checked_text(what: str, text: object) -> str:
-    if not isinstance(text, str):
-        raise ConfigurationError(f"{what} must be a string, not {type(text).__name__}")
-    return text
-
-
-def _message(
-    role: Union[Role, str],
-    content: str,
-    *,
-    attachments: Iterable[Attachment] = (),
-    tool_call_id: Optional[str] = None,
-) -> Message:
-    try:
-        return Message(role, content, attachments=attachments, tool_call_id=tool_call_id)
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"the message cannot be sent: {error}") from error

@@ -24,8 +24,9 @@ class Ticket:
     def __init__(self, queue: TicketQueue) -> None:
         self._queue = queue
         self._granted = threading.Event()
-        self.thread: Optional[int] = None
-        """The thread whose turn it is; written by that thread, or under the queue's lock."""
+        # Not its number: that is used again once the thread has ended.
+        self.thread: Optional[threading.Thread] = None
+        """The thread that took the turn; written by that thread."""
 
     def grant(self) -> None:
         """It is this ticket's turn."""
@@ -39,9 +40,9 @@ class Ticket:
                 the thread would be waiting for itself.
             StreamCancelled: The wait was cancelled.
         """
-        me = threading.get_ident()
+        me = threading.current_thread()
         began = time.monotonic()
-        if not self._granted.is_set() and self._queue.running_thread() == me:
+        if not self._granted.is_set() and self._queue.running_thread() is me:
             self.release()
             raise SessionBusyError(
                 "this thread has an unfinished stream on this session, and would wait for itself: "
@@ -92,7 +93,6 @@ class TicketQueue:
         with self._lock:
             if self._running is None:
                 self._running = ticket
-                ticket.thread = threading.get_ident()
                 ticket.grant()
             elif refuse:
                 raise SessionBusyError(
@@ -107,8 +107,8 @@ class TicketQueue:
         with self._lock:
             return self._running is ticket
 
-    def running_thread(self) -> Optional[int]:
-        """The thread whose turn it is."""
+    def running_thread(self) -> Optional[threading.Thread]:
+        """The thread whose turn it is; None before it has begun."""
         with self._lock:
             return None if self._running is None else self._running.thread
 

@@ -29,23 +29,28 @@ class Observer(Protocol):
     """Told of every call of a client, on the thread that reads the reply.
 
     What a method raises is logged and goes no further; a slow method slows the reply. Derive from
-    this class to get methods that do nothing.
+    this class to get methods that do nothing: an explicit return keeps them from being abstract.
     """
 
     def on_start(self, call: CallInfo) -> None:
         """The request is about to be sent."""
+        return
 
     def on_retry(self, call: CallInfo, error: CloudLLMError, delay_s: float) -> None:
         """An attempt failed; the next is made after `delay_s` seconds."""
+        return
 
     def on_first_chunk(self, call: CallInfo) -> None:
         """The first content has come."""
+        return
 
     def on_finish(self, call: CallInfo, message: Message) -> None:
         """The reply is whole."""
+        return
 
     def on_error(self, call: CallInfo, error: CloudLLMError) -> None:
         """The call failed or was cancelled."""
+        return
 
 
 def notify(observers: Iterable[Observer], tell: Callable[[Observer], None]) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import threading
 from collections.abc import Mapping
@@ -28,7 +29,12 @@ __all__ = ["Endpoint", "Transport", "is_loopback"]
 def is_loopback(url: str) -> bool:
     """Whether the URL's host is this machine."""
     host = (urlsplit(url).hostname or "").lower()
-    return host in ("localhost", "::1") or host.endswith(".localhost") or host.startswith("127.")
+    if host == "localhost" or host.endswith(".localhost"):  # RFC 6761, 6.3
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False  # another name, though it may begin with 127.
 
 
 @attrs.frozen(slots=True)

@@ -1,0 +1,52 @@
+"""What a caller passes to a session, checked before a turn begins (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Optional, Union
+
+from cloudllm_sync.errors import ConfigurationError
+from cloudllm_sync.values import Attachment, ChatOptions, Message, Role
+
+__all__ = ["checked_options", "checked_text", "message_of", "message_to_send"]
+
+
+def checked_options(options: Optional[ChatOptions]) -> Optional[ChatOptions]:
+    """The options; whatever else was passed raises ConfigurationError."""
+    if options is not None and not isinstance(options, ChatOptions):
+        raise ConfigurationError(f"options must be ChatOptions(...), not {type(options).__name__}")
+    return options
+
+
+def checked_text(what: str, text: object) -> str:
+    """The text; whatever is none raises ConfigurationError."""
+    if not isinstance(text, str):
+        raise ConfigurationError(f"{what} must be a string, not {type(text).__name__}")
+    return text
+
+
+def message_of(
+    role: Union[Role, str],
+    content: str,
+    *,
+    attachments: Iterable[Attachment] = (),
+    tool_call_id: Optional[str] = None,
+) -> Message:
+    """The message that these make, or ConfigurationError."""
+    try:
+        return Message(role, content, attachments=attachments, tool_call_id=tool_call_id)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"the message cannot be sent: {error}") from error
+
+
+def message_to_send(
+    role: Union[Role, str], content: str, attachments: Iterable[Attachment]
+) -> Message:
+    """The message that begins a turn: no tool result, which would not say what it answers."""
+    message = message_of(role, content, attachments=attachments)
+    if message.role is Role.TOOL:
+        raise ConfigurationError(
+            "a tool result says which call it answers: put it in by inject_message(Role.TOOL, "
+            "result, tool_call_id=...), then send_current_history()"
+        )
+    return message
