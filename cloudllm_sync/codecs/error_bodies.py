@@ -49,7 +49,8 @@ _NAMED: tuple[tuple[re.Pattern[str], type[APIError]], ...] = (
      AuthenticationError),
     (re.compile(r"overloaded|server_error|api_error|timeout|UNAVAILABLE|INTERNAL", re.I),
      ServerError),
-    (re.compile(r"invalid_request|invalid-argument|INVALID_ARGUMENT|not_found|bad_?request", re.I),
+    (re.compile(r"invalid_request|invalid-argument|INVALID_ARGUMENT|FAILED_PRECONDITION"
+                r"|not_found|bad_?request", re.I),
      BadRequestError),
 )  # fmt: skip
 
@@ -79,6 +80,8 @@ class _Found:
     code: Optional[str]
     type: Optional[str]
     status: Optional[int]
+    reason: str = ""
+    retry_after_s: Optional[float] = None
 
 
 def _text(value: object) -> str | None:
@@ -124,6 +127,20 @@ def _as_json(value: object) -> str:
         return "something nested too deep to be shown"
 
 
+def _google_details(details: object) -> tuple[str, Optional[float]]:
+    """The reason, and the seconds to wait, that Google puts beside its errors.
+
+    Source: google.rpc.ErrorInfo and google.rpc.RetryInfo; there is no Retry-After header.
+    """
+    reason, wait_s = "", None
+    for detail in _list(details):
+        if isinstance(detail, Mapping):
+            reason = reason or _text(detail.get("reason")) or ""
+            delay = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)s", _text(detail.get("retryDelay")) or "")
+            wait_s = float(delay[1]) if delay else wait_s
+    return reason, wait_s
+
+
 def find_error(body: object) -> _Found | None:
     """The error that a JSON document reports, or None if it reports none."""
     body = body[0] if isinstance(body, list) and body else body
@@ -134,8 +151,13 @@ def find_error(body: object) -> _Found | None:
         message = _text(error.get("message")) or _detail(error.get("detail"))
         status = _status(error.get("status_code"), error.get("code"), error.get("status"))
         kind = _text(error.get("type")) or _text(error.get("status"))
-        code = _text(error.get("code"))
-        return _Found(message or _as_json(error)[:_TEXT_LIMIT], code, kind, status)
+        return _Found(
+            message or _as_json(error)[:_TEXT_LIMIT],
+            _text(error.get("code")),
+            kind,
+            status,
+            *_google_details(error.get("details")),
+        )
     code, kind = _text(body.get("code")), _text(body.get("type"))
     status = _status(body.get("status_code"), body.get("statusCode"), body.get("code"))
     if isinstance(error, str) and error:
@@ -172,7 +194,7 @@ def _by_names(names: str) -> type[APIError] | None:
 
 def _classify(status: int | None, found: _Found) -> type[APIError]:
     names = f"{found.type or ''} {found.code or ''}"
-    everything = f"{names} {found.message}"
+    everything = f"{names} {found.message} {found.reason}"
     if status in (400, 413, 422, None) and _CONTEXT.search(everything):
         return ContextLengthError
     if status == 400 and _WRONG_KEY.search(everything):
@@ -195,6 +217,7 @@ def _build(provider: str, where: str, status: int | None, found: _Found, body: s
         status_code=status,
         code=found.code,
         type=found.type,
+        retry_after_s=found.retry_after_s,
         body=body,
         retryable=(status in _RETRYABLE_STATUS or named_overload)
         and not issubclass(cls, QuotaExceededError),

@@ -159,6 +159,8 @@ class Call:
             self.abort()  # Ctrl-C: the connection is in an unknown state
             raise
         if failure is not None:
+            if self.cancellation.requested:
+                failure = self.cancellation.error()  # an error body may have been cut short by it
             self.abort()
             self._finished(failure)
         return failure
@@ -196,7 +198,8 @@ class Call:
         error = error_from_body(
             self._endpoint.provider, response.status_code, self._error_body(response)
         )
-        error.retry_after_s = retry.retry_after_s(headers, time.time())
+        asked_s = retry.retry_after_s(headers, time.time())
+        error.retry_after_s = error.retry_after_s if asked_s is None else asked_s
         error.retryable = retry.should_retry(headers, error.retryable)
         return error
 

@@ -270,3 +270,22 @@ def test_what_is_no_error_is_none(body):
     """Inside a reply only the plain shapes count: a `message` may be anything."""
     assert find_error(body) is None
     assert error_from_json("Acme", body) is None
+
+
+@pytest.mark.parametrize(
+    ("details", "cls", "wait_s"),
+    [
+        ([{"reason": "API_KEY_INVALID"}], AuthenticationError, None),
+        ([{"@type": "x.RetryInfo", "retryDelay": "31s"}], BadRequestError, 31.0),
+        ([{"retryDelay": "1.5s"}, {"reason": "other"}], BadRequestError, 1.5),
+        ([{"retryDelay": "soon"}, "nothing", None], BadRequestError, None),
+        ("nothing", BadRequestError, None),
+    ],
+)
+def test_details_of_google_tell_reason_and_wait(details, cls, wait_s):
+    """Google names a wrong key, and how long to wait, beside the message only."""
+    body = {"error": {"code": 400, "message": "API key expired", "details": details}}
+
+    error = error_from_body("Gemini", 400, json.dumps(body).encode())
+
+    assert (type(error), error.retry_after_s) == (cls, wait_s)

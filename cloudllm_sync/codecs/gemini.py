@@ -1,0 +1,266 @@
+"""Gemini's generateContent: the request side.
+
+Source: wire/WIRE.md, section 4, after Google's API reference.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Optional
+from urllib.parse import quote
+
+import attrs
+
+from cloudllm_sync.codecs import FEATURES, ChatRequest, WireRequest
+from cloudllm_sync.codecs.gemini_calls import MADE_ID_PREFIX
+from cloudllm_sync.codecs.gemini_decoder import GeminiDecoder
+from cloudllm_sync.codecs.openai_chat import _json
+from cloudllm_sync.errors import APIError, ConfigurationError, UnsupportedOptionError
+from cloudllm_sync.values import (
+    Attachment,
+    ChatOptions,
+    Message,
+    Role,
+    ToolCall,
+    ToolDefinition,
+)
+
+__all__ = ["GeminiCodec"]
+
+_MAX_STOPS = 5  # Google's limit
+_MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
+_BUDGETS = {"none": 0, "minimal": 512, "low": 1024, "medium": 8192, "high": 24576}
+_LEVELS = ("minimal", "low", "medium", "high")
+_COUNTS_THOUGHTS = re.compile(r"gemini-[12]\b")
+"""Models that take a number of tokens to think with; later ones take a level."""
+_MEDIA = ("image/", "audio/", "video/", "text/", "application/pdf")
+
+
+@attrs.frozen(slots=True)
+class GeminiCodec:
+    """The codec of `POST {base_url}/v1beta/models/MODEL:generateContent` and its streaming twin."""
+
+    provider: str
+
+    @property
+    def features(self) -> frozenset[str]:
+        """All of them."""
+        return frozenset(FEATURES)
+
+    def encode(self, request: ChatRequest) -> WireRequest:
+        """The request as Gemini says it. `extra_body` is merged into it, object by object."""
+        options = request.options
+        body: dict[str, Any] = {"contents": self._contents(request.messages)}
+        system = [
+            {"text": message.content}
+            for message in request.messages
+            if message.role is Role.SYSTEM and message.content
+        ]
+        if system:
+            body["systemInstruction"] = {"parts": system}
+        if request.tools:
+            body["tools"] = [{"functionDeclarations": [_tool(tool) for tool in request.tools]}]
+        if options.tool_choice is not None:
+            config = self._tool_choice(options.tool_choice, request.tools)
+            body["toolConfig"] = {"functionCallingConfig": config}
+        model = request.model[7:] if request.model.startswith("models/") else request.model
+        generation = self._generation(options, model)
+        if generation:
+            body["generationConfig"] = generation
+        verb = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
+        path = f"/v1beta/models/{quote(model, safe='', errors='replace')}:{verb}"
+        return WireRequest(path, _json(_merged(body, options.extra_body)))
+
+    def amend(self, wire: WireRequest, error: APIError) -> None:
+        """None: there is nothing that some servers take and others refuse."""
+        return
+
+    def decoder(self) -> GeminiDecoder:
+        """A decoder for one reply."""
+        return GeminiDecoder(self.provider)
+
+    def _generation(self, options: ChatOptions, model: str) -> dict[str, Any]:
+        if len(options.stop) > _MAX_STOPS:
+            raise UnsupportedOptionError(
+                f"{self.provider} takes {_MAX_STOPS} stop sequences, not {len(options.stop)}"
+            )
+        said: dict[str, Any] = {
+            "maxOutputTokens": options.max_output_tokens,
+            "temperature": options.temperature,
+            "topP": options.top_p,
+            "stopSequences": list(options.stop) or None,
+            "seed": options.seed,
+            "thinkingConfig": self._thinking(options.reasoning_effort, model),
+        }
+        if options.response_schema is not None:
+            said["responseMimeType"] = "application/json"
+            said["responseJsonSchema"] = options.response_schema
+        return {name: value for name, value in said.items() if value is not None}
+
+    def _thinking(self, effort: Optional[str], model: str) -> Optional[dict[str, Any]]:
+        if effort is None:
+            return None
+        counts = _COUNTS_THOUGHTS.search(model) is not None
+        known = tuple(_BUDGETS) if counts else _LEVELS
+        effort = effort.strip().lower()
+        if effort not in known:
+            always = ", which cannot switch thinking off" if effort == "none" else ""
+            raise UnsupportedOptionError(
+                f"{self.provider} has no reasoning_effort {effort!r} for {model!r}{always}: "
+                f"use one of {', '.join(known)}"
+            )
+        if not counts:
+            return {"thinkingLevel": effort.upper(), "includeThoughts": True}
+        return {"thinkingBudget": _BUDGETS[effort], "includeThoughts": effort != "none"}
+
+    def _tool_choice(self, choice: str, tools: Sequence[ToolDefinition]) -> dict[str, Any]:
+        if not tools:
+            raise UnsupportedOptionError(
+                f"tool_choice {choice!r} without tools: {self.provider} would refuse it"
+            )
+        if choice in _MODES:
+            return {"mode": _MODES[choice]}
+        names = [tool.name for tool in tools]
+        if choice not in names:
+            raise UnsupportedOptionError(
+                f"{self.provider} cannot take tool_choice {choice!r}: it is none of "
+                f"{', '.join(_MODES)} and no tool's name, the tools are {', '.join(names)}"
+            )
+        return {"mode": "ANY", "allowedFunctionNames": [choice]}
+
+    def _contents(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        """The turns of both sides, neighbours of one side in one."""
+        contents: list[dict[str, Any]] = []
+        calls: tuple[ToolCall, ...] = ()
+        for position, message in enumerate(_in_order_of_calls(messages)):
+            if message.role is Role.SYSTEM:
+                continue
+            if message.role is Role.ASSISTANT:
+                calls = message.tool_calls
+                role, parts = "model", list(_model_parts(message))
+            else:
+                role = "user"
+                parts = (
+                    [_result(message, calls)]
+                    if message.role is Role.TOOL
+                    else list(self._user_parts(message))
+                )
+                if not parts:
+                    raise ConfigurationError(
+                        f"messages[{position}] is empty: {self.provider} takes no user message "
+                        "without text or attachment"
+                    )
+            if contents and contents[-1]["role"] == role:
+                contents[-1]["parts"] += parts
+            elif parts:
+                contents.append({"role": role, "parts": parts})
+        if not contents:
+            raise ConfigurationError(
+                f"{self.provider} needs a message that is no system prompt: add a user message"
+            )
+        return contents
+
+    def _user_parts(self, message: Message) -> Iterator[dict[str, Any]]:
+        if message.content:
+            yield {"text": message.content}
+        for attachment in message.attachments:
+            yield self._attached(attachment)
+
+    def _attached(self, attachment: Attachment) -> dict[str, Any]:
+        kind = attachment.media_type
+        if not kind.startswith(_MEDIA):
+            raise UnsupportedOptionError(
+                f"{self.provider} takes no {kind}: send an image, audio, video, PDF or text"
+            )
+        if attachment.url is not None:
+            return {"fileData": {"mimeType": kind, "fileUri": attachment.url}}
+        return {"inlineData": {"mimeType": kind, "data": attachment.base64()}}
+
+
+def _in_order_of_calls(messages: Sequence[Message]) -> list[Message]:
+    """The messages, tool results in the order of their calls: it is what matches those without id.
+
+    Positions do not change but among the results of one message.
+    """
+    found: list[Message] = []
+    places: dict[Optional[str], int] = {}
+    first = 0
+    for message in messages:
+        if message.role is not Role.TOOL:
+            places = {call.id: place for place, call in enumerate(message.tool_calls)}
+            first = len(found) + 1
+        found.append(message)
+        if message.role is Role.TOOL:
+            found[first:] = sorted(found[first:], key=lambda said: places.get(said.tool_call_id, 0))
+    return found
+
+
+def _model_parts(message: Message) -> Iterator[dict[str, Any]]:
+    if not message.tool_calls:
+        for text in (message.content, message.refusal):
+            if text:
+                yield {"text": text}
+        return
+    known = (message.provider_state or {}).get("gemini_parts")
+    if known and _called(known) == [call.name for call in message.tool_calls]:
+        yield from known
+        return
+    if message.content:
+        yield {"text": message.content}
+    for call in message.tool_calls:
+        try:
+            arguments = call.parsed()
+        except ValueError as error:
+            raise ConfigurationError(
+                f"the tool call {call.id!r} cannot be sent, Gemini takes an object only: {error}"
+            ) from error
+        yield {"functionCall": {**_own_id(call), "name": call.name, "args": arguments}}
+
+
+def _called(parts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names of the calls among these parts."""
+    return [part["functionCall"].get("name") for part in parts if "functionCall" in part]
+
+
+def _own_id(call: ToolCall) -> dict[str, str]:
+    return {} if call.id.startswith(MADE_ID_PREFIX) else {"id": call.id}
+
+
+def _result(message: Message, calls: Sequence[ToolCall]) -> dict[str, Any]:
+    call = next((call for call in calls if call.id == message.tool_call_id), None)
+    if call is None:
+        raise ConfigurationError(
+            f"a tool result is for {message.tool_call_id!r}, a call that the assistant message "
+            "before it does not make"
+        )
+    response = {**_own_id(call), "name": call.name, "response": _as_object(message.content)}
+    return {"functionResponse": response}
+
+
+def _as_object(text: str) -> Mapping[str, Any]:
+    """The result as the object that Gemini wants."""
+    try:
+        result = json.loads(text)
+    except (ValueError, RecursionError):
+        result = None
+    return result if isinstance(result, dict) else {"result": text}
+
+
+def _tool(tool: ToolDefinition) -> dict[str, Any]:
+    said: dict[str, Any] = {"name": tool.name, "description": tool.description}
+    if tool.parameters:
+        said["parametersJsonSchema"] = tool.parameters
+    return said
+
+
+def _merged(body: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """The body with `extra` over it; objects are merged, all else is replaced."""
+    merged = dict(body)
+    for name, value in extra.items():
+        known = merged.get(name)
+        if isinstance(known, Mapping) and isinstance(value, Mapping):
+            value = _merged(known, value)
+        merged[name] = value
+    return merged
