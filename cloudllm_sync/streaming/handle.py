@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextvars
 import logging
+import os
 import threading
 import time
 import weakref
@@ -179,4 +180,13 @@ def _end_live_streams() -> None:
         handle.join(max(0.0, deadline - time.monotonic()))
 
 
+def _leave_live_streams() -> None:
+    """In a forked child: workers and sockets are the parent's, and to cancel would shut them."""
+    global _live, _live_lock
+    _live = weakref.WeakSet()
+    _live_lock = threading.Lock()
+
+
 atexit.register(_end_live_streams)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_live_streams)

@@ -8,7 +8,12 @@ from types import TracebackType
 from typing import Callable, Optional
 
 from cloudllm_sync.codecs.accumulator import Accumulator
-from cloudllm_sync.errors import CloudLLMError, StreamCancelled
+from cloudllm_sync.errors import (
+    CloudLLMError,
+    RequestTimeoutError,
+    StreamCancelled,
+    StreamInterrupted,
+)
 from cloudllm_sync.streaming.observer import CallInfo, Observer, notify
 from cloudllm_sync.streaming.sources import ChunkList, Source
 from cloudllm_sync.values import Message, MessageChunk, TokenUsage
@@ -72,6 +77,8 @@ class ChatStream(Iterator[MessageChunk]):
         except StopIteration:
             return self._after_last_chunk()
         except CloudLLMError as error:
+            if self._came_too_late(error):
+                return self._after_last_chunk()
             raise self._fail(error) from error.__cause__
         except BaseException as error:
             if not _is_busy(error):
@@ -153,7 +160,9 @@ class ChatStream(Iterator[MessageChunk]):
             self._source.abort()
             self._complete()
             return
-        self._fail(StreamCancelled("the reply was closed before its end"))
+        cancellation = self._source.cancellation
+        closed = StreamCancelled("the reply was closed before its end")
+        self._fail(cancellation.error() if cancellation.requested else closed)
 
     def __enter__(self) -> ChatStream:
         return self
@@ -169,7 +178,9 @@ class ChatStream(Iterator[MessageChunk]):
     def __del__(self) -> None:
         if getattr(self, "_settlers", None) is None or self._message or self._error:
             return
-        if self._arrived.finish_reason is None:
+        unfinished = self._arrived.finish_reason is None
+        self.close()  # first: a filter may turn the warning into an error
+        if unfinished:
             warnings.warn(
                 "a ChatStream was dropped before its end, which cancels it: read it to the end, "
                 "or use it in a with block",
@@ -177,14 +188,17 @@ class ChatStream(Iterator[MessageChunk]):
                 source=self,
                 stacklevel=2,
             )
-        self.close()
 
     def settle_with(self, settle: Settle) -> None:
         """Have `settle` told how the reply ends, before the reader is.
 
-        If it raises, the reader gets that error in place of the end.
+        If it raises, the reader gets that error in place of the end. A stream that has ended
+        already tells it at once.
         """
-        self._settlers.append(settle)
+        if self._message is not None or self._error is not None:
+            settle(self._message, self._error)
+        else:
+            self._settlers.append(settle)
 
     def _after_last_chunk(self) -> MessageChunk:
         """The chunks are used up: the end, an error, or another attempt."""
@@ -207,6 +221,11 @@ class ChatStream(Iterator[MessageChunk]):
         self._source.release()
         self._complete()
         raise StopIteration
+
+    def _came_too_late(self, error: CloudLLMError) -> bool:
+        """Whether the connection was lost, or fell silent, after the proof that all is there."""
+        lost = isinstance(error, (StreamInterrupted, RequestTimeoutError))
+        return lost and self._source.verdict() is None
 
     def _first_chunk(self) -> None:
         self._started = True

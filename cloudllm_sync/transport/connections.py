@@ -8,15 +8,20 @@ pool: a late cancel finds nothing, rather than the connection of another call.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import socket
 import ssl
 import threading
+from collections.abc import Iterator
 from typing import Any, Optional
 
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.util import wait_for_write
 
 from cloudllm_sync.transport.cancellation import Cancellation
 from cloudllm_sync.transport.chunked import CallHTTPResponse
@@ -124,20 +129,26 @@ class _CallSocketMixin:
         except socket.timeout:
             raise clocks.expired() from None
         clocks.after_wait()
-        claim.received = True
+        if count:
+            claim.received = True
         return count
 
-    def sendall(self, data: Any, flags: int = 0) -> None:
-        self._bounded()
-        super().sendall(data, flags)  # type: ignore[misc]
-
     def send(self, data: Any, flags: int = 0) -> int:
-        self._bounded()
-        return super().send(data, flags)  # type: ignore[misc, no-any-return]
+        with self._on_its_clocks():
+            return super().send(data, flags)  # type: ignore[misc, no-any-return]
 
-    def _bounded(self) -> None:
-        if self.claim is not None:
-            self.settimeout(self.claim.clocks.before_wait())  # type: ignore[attr-defined]
+    @contextlib.contextmanager
+    def _on_its_clocks(self) -> Iterator[None]:
+        if self.claim is None:
+            yield
+            return
+        clocks = self.claim.clocks
+        self.settimeout(clocks.before_wait())  # type: ignore[attr-defined]
+        try:
+            yield
+        except socket.timeout:
+            raise clocks.expired() from None
+        clocks.after_wait()
 
     def makefile(self, mode: str = "r", buffering: Any = None, **options: Any) -> Any:
         if mode == "rb" and buffering is None:
@@ -147,6 +158,11 @@ class _CallSocketMixin:
 
 class CallSocket(_CallSocketMixin, socket.socket):
     """A TCP socket of a call."""
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """As socket.sendall(), on the call's clocks; over TLS it goes through send()."""
+        with self._on_its_clocks():
+            super().sendall(data, flags)
 
 
 class CallSSLSocket(_CallSocketMixin, ssl.SSLSocket):  # type: ignore[misc]
@@ -220,19 +236,21 @@ class _CallConnectionMixin:
         for option in self.socket_options or ():  # type: ignore[attr-defined]
             sock.setsockopt(*option)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        claim.take(sock)
         clocks = claim.clocks
         seconds = clocks.before_wait()
-        # An address that swallows packets must not use up the time of the next.
-        sock.settimeout(seconds if seconds is None else seconds / addresses_left)
-        try:
-            sock.connect(address)
-        except socket.timeout:
-            clocks.after_wait()
-            if addresses_left == 1:
-                raise clocks.expired() from None
-            raise
+        sock.setblocking(False)
+        code = sock.connect_ex(address)
+        # Only now: shutdown() ends the wait for a connection, but does not prevent one.
+        claim.take(sock)
+        if code in (errno.EINPROGRESS, errno.EWOULDBLOCK):
+            # An address that swallows packets must not use up the time of the next.
+            if not wait_for_write(sock, seconds if seconds is None else seconds / addresses_left):
+                clocks.after_wait()
+                raise clocks.expired() if addresses_left == 1 else socket.timeout("timed out")
+            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         clocks.after_wait()
+        if code:
+            raise OSError(code, os.strerror(code))
 
     def request(self, *args: Any, **options: Any) -> None:
         """Send the request, and note whether all of it went out."""

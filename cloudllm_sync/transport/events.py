@@ -22,7 +22,7 @@ _GROUP_LINES = 256
 class EventReader(sseclient.SSEClient):
     """sseclient-py over whole lines without their ends.
 
-    The two commonest forms, one `data:` line alone or after one `event:` line, are read here; all
+    The commonest forms, one `data:` line alone or after one `event:` line, are read here; all
     other events go through the library's own parser, one whole event at a time, which is what it
     is right at.
     """
@@ -31,6 +31,7 @@ class EventReader(sseclient.SSEClient):
         super().__init__(lines)
         self._lines = lines
         self._event_limit = event_limit
+        self._event_bytes = 0
         self._source = source
 
     def events(self) -> Iterator[ServerSentEvent]:  # type: ignore[override]
@@ -43,12 +44,19 @@ class EventReader(sseclient.SSEClient):
                     first = line
                 else:
                     more.append(line)
-                    self._check_size(first, more)
+                    if len(more) > 1:
+                        self._check_size(first, more)
             elif first:
-                if not more and first[:6] == b"data: ":
-                    yield ServerSentEvent(first[6:])
+                if not more:
+                    if first[:6] == b"data: ":
+                        yield ServerSentEvent(first[6:])
+                    else:
+                        yield from self._parse(first, more)
                 else:
-                    yield from self._parse(first, more)
+                    if len(more) == 1 and first[:7] == b"event: " and more[0][:6] == b"data: ":
+                        yield ServerSentEvent(more[0][6:], first[7:].decode("utf-8", "replace"))
+                    else:
+                        yield from self._parse(first, more)
                     more = []
                 first = b""
         if first:
@@ -58,21 +66,18 @@ class EventReader(sseclient.SSEClient):
 
     def _check_size(self, first: bytes, more: list[bytes]) -> None:
         # Lines are bounded one by one already; only events of many lines are summed up.
-        due = len(more) % 64 == 0 or len(more[-1]) > 1024
-        if due and len(first) + sum(map(len, more)) > self._event_limit:
+        if len(more) == 2:
+            self._event_bytes = len(first) + len(more[0])
+        self._event_bytes += len(more[-1])
+        if self._event_bytes > self._event_limit:
             raise StreamTooLargeError(
                 f"{self._source} sent an event of more than {self._event_limit} bytes: raise "
                 "it in Limits if it is wanted"
             )
 
     def _parse(self, first: bytes, more: list[bytes]) -> Iterator[ServerSentEvent]:
-        if (
-            len(more) == 1
-            and first[:7] == b"event: "
-            and more[0][:6] == b"data: "
-            and first.isascii()
-        ):
-            yield ServerSentEvent(more[0][6:], first[7:].decode("ascii"))
+        if not more and first[:5] == b"data:":
+            yield ServerSentEvent(first[6:] if first[5:6] == b" " else first[5:])
             return
         lines = [first, *more]
         bare = [line for line in lines if line[:1] == b"{"]
@@ -103,7 +108,8 @@ def reply_events(
 ) -> Iterator[ServerSentEvent]:
     """The events of a body; a body that is one JSON document is one event, WHOLE_BODY.
 
-    What a body is shows in its first character: content types are often wrong.
+    What a body is shows in its first character: content types are often wrong. It is read here,
+    not by the iterator that is returned: one generator less on the way of every chunk.
 
     Raises:
         StreamProtocolError: The body is HTML.
@@ -116,15 +122,14 @@ def reply_events(
             "check base_url, and proxies on the way"
         )
     if start in (b"{", b"["):
-        body = [first]
+        body = bytearray(first)  # not a list: short lines would take 15 times their size
         for line in lines:
             if _begins_event_line(line):  # a bare line of JSON before events
-                lines = chain(body, [line], lines)
+                lines = chain(bytes(body).split(b"\n"), [line], lines)
                 break
-            body.append(line)
+            body += b"\n" + line
         else:
-            yield ServerSentEvent(b"\n".join(body), WHOLE_BODY)
-            return
+            return iter((ServerSentEvent(bytes(body), WHOLE_BODY),))
     else:
         lines = chain([first], lines)
-    yield from EventReader(lines, event_limit, source).events()
+    return EventReader(lines, event_limit, source).events()

@@ -62,6 +62,8 @@ class LineBlocks:
             room -= len(piece)
             if room < 0:
                 raise self._too_large("a stream", self._limits.stream_bytes)
+            if waiting_bytes + len(piece) > line_limit and not self.is_json:
+                self._check_lines(waiting_bytes, piece)
             if after_cr and piece[:1] == b"\n":
                 piece = piece[1:]  # the second half of a CR LF
             after_cr = False
@@ -79,8 +81,6 @@ class LineBlocks:
             if piece:
                 waiting.append(piece)
                 waiting_bytes += len(piece)
-                if waiting_bytes > line_limit and not self.is_json:
-                    raise self._too_large("an event", line_limit)
         if waiting:
             yield b"".join(waiting)
 
@@ -106,6 +106,13 @@ class LineBlocks:
                 yield head
             return
         yield from self._pieces
+
+    def _check_lines(self, waiting_bytes: int, piece: bytes) -> None:
+        """Raise if a line is too long: the one that `piece` goes on with, or one inside of it."""
+        limit = self._limits.event_bytes
+        first, *others = piece.splitlines() or [b""]
+        if waiting_bytes + len(first) > limit or any(len(line) > limit for line in others):
+            raise self._too_large("an event", limit)
 
     def _too_large(self, what: str, limit: int) -> StreamTooLargeError:
         return StreamTooLargeError(

@@ -46,7 +46,7 @@ def retry_after_s(headers: Mapping[str, str], now: float) -> Optional[float]:
         return seconds
     try:
         date = email.utils.parsedate_to_datetime(text)
-    except (TypeError, ValueError, IndexError):
+    except (TypeError, ValueError, IndexError, OverflowError):
         return None
     date = date if date.tzinfo else date.replace(tzinfo=timezone.utc)
     return max(0.0, date.timestamp() - now)

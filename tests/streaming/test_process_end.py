@@ -1,0 +1,255 @@
+"""Ctrl-C, the interpreter's exit, and fork: each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import pytest
+
+ROOT = str(pathlib.Path(__file__).resolve().parents[2])
+
+PROLOGUE = """
+import os, signal, sys, threading, time
+from cloudllm_sync import OpenAIClient, StreamCancelled
+from cloudllm_sync.testing import FakeServer, Raw, Reply, Stall, WaitFor, openai_events
+
+EVENTS = openai_events(Reply("one two three", usage=None))
+
+def client_of(server):
+    return OpenAIClient("gpt-5", api_key="test", base_url=server.base_url)
+"""
+
+
+@pytest.fixture
+def run():
+    """Runs a script; gives its output, status and the seconds that it took after `bye`."""
+
+    def run(script, *, expect=0):
+        code = PROLOGUE + textwrap.dedent(script)
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-u", "-c", code],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": ROOT},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        # Its forked children hold the pipes, too.
+        watchdog = threading.Timer(20, os.killpg, (process.pid, signal.SIGKILL))
+        watchdog.start()
+        try:
+            lines, said_bye = [], time.monotonic()
+            for line in process.stdout:
+                lines.append(line.strip())
+                if line.strip() == "bye":
+                    said_bye = time.monotonic()
+            _, errors = process.communicate()
+            seconds = time.monotonic() - said_bye
+        finally:
+            watchdog.cancel()
+            process.kill()
+            process.wait()
+        assert process.returncode == expect, errors
+        return lines, errors, seconds
+
+    return run
+
+
+@pytest.mark.parametrize("stage", ["headers", "body"])
+def test_ctrl_c_in_a_read(run, stage):
+    """KeyboardInterrupt gets out at once, the connection goes, the client goes on."""
+    lines, _, _ = run(
+        f"""
+        stall = Raw(*EVENTS[:2], Stall())
+        if {stage == "headers"}:
+            stall = Raw(before_headers=(Stall(),))
+        with FakeServer(stall, "fine") as server, client_of(server) as client:
+            def interrupt():
+                server.wait_for_requests(1)
+                threading.Event().wait(0.1)
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+            threading.Thread(target=interrupt).start()
+            began = time.monotonic()
+            stream = None
+            try:
+                stream = client.send_message_stream("hi")
+                stream.result()
+            except KeyboardInterrupt:
+                print("interrupted", time.monotonic() - began < 2)
+            if stream is not None:
+                try:
+                    next(stream)
+                except StreamCancelled as error:
+                    print("then", error.partial.content, type(error.__cause__).__name__)
+            print("gone", server.wait_until_idle(2))
+            print(client.send_message_stream("hi").result().content)
+        """
+    )
+    then = ["then one KeyboardInterrupt"] if stage == "body" else []
+
+    assert lines == ["interrupted True", *then, "gone True", "fine"]
+
+
+@pytest.mark.parametrize("stage", ["before the headers", "in a stall", "many"])
+def test_exit_with_live_workers(run, stage):
+    """It does not hang, and every on_error is called."""
+    workers = 20 if stage == "many" else 1
+    lines, _, seconds = run(
+        f"""
+        stall = Raw(*EVENTS[:2], Stall())
+        if {stage == "before the headers"}:
+            stall = Raw(before_headers=(Stall(),))
+        server = FakeServer(default=stall)
+        client = client_of(server)
+
+        def report(error):
+            sys.stdout.write(type(error).__name__ + "\\n")
+
+        for _ in range({workers}):
+            client.start_message_stream("hi", on_error=report)
+        server.wait_for_requests({workers})
+        print("bye")
+        """
+    )
+
+    assert lines == ["bye"] + ["StreamCancelled"] * workers
+    assert seconds < 3
+
+
+def test_exit_with_a_callback_that_never_returns(run):
+    """The exit does not wait for ever."""
+    lines, _, seconds = run(
+        """
+        server = FakeServer(default="one")
+        client = client_of(server)
+        inside = threading.Event()
+
+        def on_chunk(chunk):
+            inside.set()
+            threading.Event().wait()
+
+        client.start_message_stream("hi", on_chunk=on_chunk)
+        inside.wait(5)
+        print("bye")
+        """
+    )
+
+    assert lines == ["bye"]
+    assert seconds < 4
+
+
+def test_exit_while_another_thread_reads_a_generator(run):
+    """A daemon thread in next() does not hold the exit up."""
+    lines, _, seconds = run(
+        """
+        server = FakeServer(default=Raw(*EVENTS[:2], Stall()))
+        stream = client_of(server).send_message_stream("hi")
+        next(stream)
+        threading.Thread(target=lambda: list(stream), daemon=True).start()
+        print("bye")
+        """
+    )
+
+    assert lines[0] == "bye"
+    assert seconds < 3
+
+
+fork_only = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+
+@fork_only
+def test_fork_after_use(run):
+    """Parent and children share no connection: every reply is the right one."""
+    lines, _, _ = run(
+        """
+        import warnings
+
+        warnings.filterwarnings("ignore", "This process")
+
+        def echo(request):
+            return Reply([request.json["messages"][-1]["content"], "!"])
+
+        with FakeServer(default=echo) as server:
+            client = client_of(server)
+            assert client.send_message_stream("before").result().content == "before!"
+            children = []
+            for number in range(3):
+                pid = os.fork()
+                if pid == 0:
+                    right = all(
+                        client.send_message_stream(f"c{number}-{n}").result().content
+                        == f"c{number}-{n}!"
+                        for n in range(20)
+                    )
+                    os._exit(0 if right else 1)
+                children.append(pid)
+            right = all(
+                client.send_message_stream(f"p{n}").result().content == f"p{n}!"
+                for n in range(20)
+            )
+            print("parent", right)
+            print("children", [os.waitpid(pid, 0)[1] for pid in children])
+        """
+    )
+
+    assert lines == ["parent True", "children [0, 0, 0]"]
+
+
+@fork_only
+def test_child_that_exits_does_not_end_the_parents_streams(run):
+    """Its exit cancels what it started itself; the parent's socket is not shut."""
+    lines, _, _ = run(
+        """
+        import warnings
+
+        warnings.filterwarnings("ignore", "This process")
+        gate, first = threading.Event(), threading.Event()
+        server = FakeServer(Raw(*EVENTS[:2], WaitFor(gate), *EVENTS[2:]))
+        handle = client_of(server).start_message_stream("hi", on_chunk=lambda chunk: first.set())
+        first.wait(5)
+        pid = os.fork()
+        if pid == 0:
+            sys.exit(7)
+        began = time.monotonic()
+        status = os.waitpid(pid, 0)[1]
+        print("child", status >> 8, time.monotonic() - began < 1)
+        gate.set()
+        print(handle.result(5).content)
+        """
+    )
+
+    assert lines == ["child 7 True", "one two three"]
+
+
+@fork_only
+def test_stream_dropped_in_a_child_does_not_end_the_parents(run):
+    """The child's copy closes the child's descriptor only."""
+    lines, _, _ = run(
+        """
+        import warnings
+
+        warnings.filterwarnings("ignore", "This process")
+        gate = threading.Event()
+        with FakeServer(Raw(*EVENTS[:2], WaitFor(gate), *EVENTS[2:])) as server:
+            stream = client_of(server).send_message_stream("hi")
+            next(stream)
+            pid = os.fork()
+            if pid == 0:
+                stream.close()
+                os._exit(0)
+            os.waitpid(pid, 0)
+            gate.set()
+            print(stream.result().content)
+        """
+    )
+
+    assert lines == ["one two three"]

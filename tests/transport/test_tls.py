@@ -1,0 +1,77 @@
+"""One TLS context for all connections of a client."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+
+from cloudllm_sync import ConfigurationError
+from cloudllm_sync.transport.tls import tls_context
+
+
+def test_default_is_certifis_store(monkeypatch):
+    """Checked, by name, TLS 1.2 at least."""
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
+    context = tls_context(True, None)
+
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    assert context.cert_store_stats()["x509_ca"] > 50
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_environment_names_a_bundle(certificate, monkeypatch, variable):
+    """As in requests."""
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.setenv(variable, certificate)
+
+    assert tls_context(True, None).cert_store_stats()["x509"] == 1
+
+
+def test_explicit_bundle_wins_over_the_environment(certificate, monkeypatch):
+    """requests does it the other way round."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere.pem")
+
+    assert tls_context(certificate, None).cert_store_stats()["x509"] == 1
+
+
+def test_check_can_be_turned_off():
+    """All of it."""
+    context = tls_context(False, None)
+
+    assert context.verify_mode is ssl.CERT_NONE
+    assert not context.check_hostname
+
+
+def test_folder_of_certificates_is_taken(tmp_path):
+    """It may be empty: its files are looked up when they are needed."""
+    assert tls_context(str(tmp_path), None).verify_mode is ssl.CERT_REQUIRED
+
+
+@pytest.mark.parametrize("pair", [False, True])
+def test_client_certificate_is_loaded(certificate, pair):
+    """One file, or two."""
+    cert = (certificate, certificate) if pair else certificate
+
+    assert tls_context(False, cert)
+
+
+@pytest.mark.parametrize(
+    ("verify", "cert"),
+    [("/nowhere.pem", None), (False, "/nowhere.pem"), (False, ("a", "b")), (5, None)],
+)
+def test_file_that_cannot_be_loaded_is_named(verify, cert):
+    """At construction, not at the first call."""
+    with pytest.raises(ConfigurationError, match="cannot be loaded"):
+        tls_context(verify, cert)
+
+
+def test_file_that_is_no_certificate_is_refused(tmp_path):
+    """OpenSSL's own words are in the message."""
+    path = tmp_path / "junk.pem"
+    path.write_text("junk")
+    with pytest.raises(ConfigurationError, match=r"junk\.pem"):
+        tls_context(str(path), None)
