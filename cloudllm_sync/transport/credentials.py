@@ -10,6 +10,7 @@ from cloudllm_sync.errors import ConfigurationError
 __all__ = ["ApiKey", "mask_urls"]
 
 _MASK = "***"
+_SHORTEST_KEY = 8
 
 
 class ApiKey:
@@ -45,8 +46,11 @@ class ApiKey:
         return self._value
 
     def mask(self, text: str) -> str:
-        """The text with every occurrence of the key masked."""
-        return text.replace(self._value, _MASK)
+        """The text with every occurrence of the key masked.
+
+        What is shorter than any provider's key, a test's `k` say, would only mask words.
+        """
+        return text.replace(self._value, _MASK) if len(self._value) >= _SHORTEST_KEY else text
 
     def __repr__(self) -> str:
         return f"ApiKey({_MASK!r})"

@@ -19,6 +19,7 @@ from cloudllm_sync.errors import (
 )
 from cloudllm_sync.transport.cancellation import Cancellation
 from cloudllm_sync.transport.connections import Claim
+from cloudllm_sync.transport.credentials import mask_urls
 
 __all__ = ["WIRE_ERRORS", "explain"]
 
@@ -75,7 +76,7 @@ def _timed_out(where: str, claim: Claim) -> Optional[CloudLLMError]:
 def _broken(
     error: BaseException, root: BaseException, *, where: str, opened: bool
 ) -> CloudLLMError:
-    said = f"{type(root).__name__}: {root}"[:300]
+    said = mask_urls(f"{type(root).__name__}: {root}")[:300]
     if isinstance(error, requests.exceptions.ContentDecodingError):
         return StreamProtocolError(f"{where} sent a body that does not decompress: {said}")
     if opened:

@@ -62,6 +62,11 @@ def test_key_in_a_text_is_masked():
     assert ApiKey(SECRET, "api_key").mask(f"{SECRET}, {SECRET}!") == "***, ***!"
 
 
+def test_short_key_masks_no_words():
+    """A test's one-letter key must not tear every message apart."""
+    assert ApiKey("k", "api_key").mask("check the key") == "check the key"
+
+
 def test_user_and_password_in_an_address_are_masked():
     """Proxies have them."""
     text = "via http://me:secret@proxy:3128/ and https://you@host/path@x"
