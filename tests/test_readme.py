@@ -1,0 +1,96 @@
+"""README and CONTRIBUTING are true: their Python runs, in the order in which it is read."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+import attrs
+import pytest
+
+from cloudllm_sync import OpenAIClient
+from cloudllm_sync.testing import FakeServer
+
+ROOT = pathlib.Path(__file__).parent.parent
+README = ROOT.joinpath("README.md").read_text(encoding="utf-8")
+CONTRIBUTING = ROOT.joinpath("CONTRIBUTING.md").read_text(encoding="utf-8")
+_PYTHON = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCKS = _PYTHON.findall(README)
+REPLY = "Once upon a time"
+
+
+def title_of(block: str) -> str:
+    """The heading that a block stands under, to name its test."""
+    above = README[: README.index(block)]
+    return re.findall(r"^## (.*)$", above, re.MULTILINE)[-1]
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Runs blocks as one program; OpenAI is played by a fake server."""
+    with FakeServer(default=REPLY) as server:
+        row = attrs.evolve(OpenAIClient.provider, base_url=server.base_url)
+        monkeypatch.setattr(OpenAIClient, "provider", row)
+        monkeypatch.setenv("OPENAI_API_KEY", "test")
+        names = {"__name__": "readme"}
+
+        def run_all(blocks):
+            for number, block in enumerate(blocks):
+                exec(compile(block, f"README.md, block {number}", "exec"), names)
+            return names
+
+        yield run_all
+        for value in names.values():
+            if isinstance(value, OpenAIClient):
+                value.close()
+
+
+@pytest.mark.parametrize("last", range(len(BLOCKS)), ids=map(title_of, BLOCKS))
+def test_blocks_run(run, capsys, last):
+    """Each block runs after those above it, and reports no error."""
+    run(BLOCKS[: last + 1])
+
+    assert "Error" not in "".join(capsys.readouterr())
+
+
+def test_first_block_prints_the_reply(run, capsys):
+    """The first example prints the text, its end and the tokens used."""
+    run(BLOCKS[:1])
+
+    assert capsys.readouterr().out.startswith(
+        f"{REPLY}\n[finished: stop]\nReceived {len(REPLY)} characters, used TokenUsage("
+    )
+
+
+def test_flask_view_streams_the_reply(run):
+    """The Flask view answers with the reply's text."""
+    names = run(BLOCKS)
+
+    answer = names["app"].test_client().post("/chat", json={"question": "Hi"})
+
+    assert answer.text == REPLY
+
+
+@pytest.mark.parametrize("blocks", [BLOCKS, _PYTHON.findall(CONTRIBUTING)], ids=["README", "CONTR"])
+def test_test_that_is_shown_passes(run, blocks):
+    """The test that is shown as an example passes."""
+    names = run(blocks)
+
+    (shown,) = [value for name, value in names.items() if name.startswith("test_")]
+
+    shown()
+
+
+def test_commands_for_newcomers_are_marked():
+    """.ci/run finds the newcomer's two commands."""
+    marked = re.search(r"<!-- \.ci/run .* -->\n```sh\n(.*?)```", README, re.DOTALL)
+
+    assert marked[1].splitlines() == ["make demo", "make test"]
+
+
+def test_linked_files_exist():
+    """No link leads to a file that is not there."""
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+
+    assert links
+    assert [link for link in links if not ROOT.joinpath(link).exists()] == []
