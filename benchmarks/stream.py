@@ -1,6 +1,6 @@
 """CPU per chunk of a streamed reply: this package beside a hand-written loop and openai-python.
 
-    python benchmarks/stream.py [--chunks 20000] [--runs 5]
+    python benchmarks/stream.py [--chunks 20000] [--runs 5] [--only generator]
 
 A server in a process of its own sends the same prepared bytes to all. The runs are interleaved,
 and process CPU is taken, so that a busy machine shifts all rows alike; read the ratios.
@@ -14,12 +14,15 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import pathlib
 import platform
 import socket
 import statistics
 import sys
 import time
 from typing import Callable
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))  # runs in a clone, too
 
 from cloudllm_sync import LLMSession, OpenAICompatibleClient
 
@@ -164,10 +167,12 @@ DRIVERS = {
 }
 
 
-def measure(port: int, which: str, chunks: int, runs: int) -> dict[str, float]:
+def measure(port: int, which: str, chunks: int, runs: int, only: str) -> dict[str, float]:
     """Median CPU microseconds a chunk, by driver; a driver that does not import is left out."""
     made = {}
     for name, driver in DRIVERS.items():
+        if only not in name and driver is not floor:
+            continue
         try:
             made[name] = driver(port, which)
         except ImportError:
@@ -189,6 +194,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--chunks", type=int, default=20_000)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--only", default="", help="leave out drivers without this in their name")
     args = parser.parse_args()
     bodies = {"segments": body(args.chunks, 250), "chunks": body(args.chunks, 1)}
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -198,7 +204,7 @@ def main() -> None:
     server.start()
     print(f"Python {platform.python_version()}, {args.chunks} chunks, median of {args.runs} runs")
     for which, title in PATHS.items():
-        table = measure(listener.getsockname()[1], which, args.chunks, args.runs)
+        table = measure(listener.getsockname()[1], which, args.chunks, args.runs, args.only)
         base = table[next(iter(DRIVERS))]
         print(f"\n{title}\n{'':32}{'µs a chunk':>12}{'× floor':>10}")
         for name, cost in table.items():
