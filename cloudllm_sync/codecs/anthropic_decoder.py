@@ -18,8 +18,7 @@ import msgspec
 from cloudllm_sync.codecs import BARE_JSON, WHOLE_BODY, ReplyFacts, ServerSentEvent
 from cloudllm_sync.codecs.error_bodies import error_from_json, find_error
 from cloudllm_sync.codecs.finish_reasons import normalise
-from cloudllm_sync.codecs.json_text import CHECKED_BYTES, read_json
-from cloudllm_sync.codecs.openai_chat_parts import _count
+from cloudllm_sync.codecs.json_text import CHECKED_BYTES, count, read_json
 from cloudllm_sync.codecs.surrogates import Joiner, well_formed
 from cloudllm_sync.errors import CloudLLMError, StreamProtocolError
 from cloudllm_sync.values import MessageChunk, TokenUsage, ToolCallDelta
@@ -110,12 +109,12 @@ def _parsed(arguments: str) -> Any:
 
 def _usage_from(usage: _Json) -> TokenUsage | None:
     """The wire counts the cached parts of the prompt beside `input_tokens`, not within."""
-    fresh, given = _count(usage, "input_tokens"), _count(usage, "output_tokens")
-    written = _count(usage, "cache_creation_input_tokens")
-    cached = _count(usage, "cache_read_input_tokens")
+    fresh, given = count(usage, "input_tokens"), count(usage, "output_tokens")
+    written = count(usage, "cache_creation_input_tokens")
+    cached = count(usage, "cache_read_input_tokens")
     if fresh is None and given is None:
         return None
-    reasoning = _count(usage.get("output_tokens_details"), "thinking_tokens")
+    reasoning = count(usage.get("output_tokens_details"), "thinking_tokens")
     taken_in, given = (fresh or 0) + (written or 0) + (cached or 0), given or 0
     return TokenUsage(taken_in, given, taken_in + given, cached, written, reasoning)
 
@@ -317,7 +316,7 @@ class AnthropicDecoder:
 
     def _index(self, body: _Json) -> int:
         """The block's index; where it is missing, the one last spoken of."""
-        at = _count(body, "index")
+        at = count(body, "index")
         self._at = self._at if at is None else at
         return self._at
 

@@ -13,7 +13,7 @@ import attrs
 
 from cloudllm_sync.codecs import ChatRequest, WireRequest
 from cloudllm_sync.codecs.anthropic_decoder import STATE, AnthropicDecoder
-from cloudllm_sync.codecs.openai_chat import _json
+from cloudllm_sync.codecs.json_text import write_json
 from cloudllm_sync.errors import APIError, ConfigurationError, UnsupportedOptionError
 from cloudllm_sync.values import Attachment, ChatOptions, Message, Role, ToolCall, ToolDefinition
 
@@ -85,7 +85,7 @@ class AnthropicMessagesCodec:
             wanted = {"type": "json_schema", "schema": options.response_schema}
             body["output_config"] = {**body.get("output_config", {}), "format": wanted}
         body.update(options.extra_body)
-        return WireRequest("/v1/messages", _json(body))
+        return WireRequest("/v1/messages", write_json(body))
 
     def amend(
         self, wire: WireRequest, error: APIError

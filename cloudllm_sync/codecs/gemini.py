@@ -16,7 +16,7 @@ import attrs
 from cloudllm_sync.codecs import FEATURES, ChatRequest, WireRequest
 from cloudllm_sync.codecs.gemini_calls import MADE_ID_PREFIX
 from cloudllm_sync.codecs.gemini_decoder import GeminiDecoder
-from cloudllm_sync.codecs.openai_chat import _json
+from cloudllm_sync.codecs.json_text import write_json
 from cloudllm_sync.errors import APIError, ConfigurationError, UnsupportedOptionError
 from cloudllm_sync.values import (
     Attachment,
@@ -71,7 +71,7 @@ class GeminiCodec:
             body["generationConfig"] = generation
         verb = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
         path = f"/v1beta/models/{quote(model, safe='', errors='replace')}:{verb}"
-        return WireRequest(path, _json(_merged(body, options.extra_body)))
+        return WireRequest(path, write_json(_merged(body, options.extra_body)))
 
     def amend(self, wire: WireRequest, error: APIError) -> None:
         """None: there is nothing that some servers take and others refuse."""

@@ -8,20 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Optional
 
+from cloudllm_sync.codecs.json_text import count
 from cloudllm_sync.codecs.surrogates import well_formed
 from cloudllm_sync.values import TokenUsage
 
 __all__ = ["RawParts", "citations", "usage_from"]
-
-
-def _count(usage: Mapping[str, Any], name: str) -> Optional[int]:
-    """A field that is a count; numbers may come as text."""
-    value = usage.get(name)
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        value = int(value[:18])
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e18:
-        return int(value)
-    return None
 
 
 def usage_from(usage: Any) -> Optional[TokenUsage]:
@@ -32,13 +23,13 @@ def usage_from(usage: Any) -> Optional[TokenUsage]:
     """
     if not isinstance(usage, Mapping):
         return None
-    prompt, candidates = _count(usage, "promptTokenCount"), _count(usage, "candidatesTokenCount")
-    thoughts, total = _count(usage, "thoughtsTokenCount"), _count(usage, "totalTokenCount")
+    prompt, candidates = count(usage, "promptTokenCount"), count(usage, "candidatesTokenCount")
+    thoughts, total = count(usage, "thoughtsTokenCount"), count(usage, "totalTokenCount")
     if prompt is None and candidates is None and thoughts is None and total is None:
         return None
-    taken_in = (prompt or 0) + (_count(usage, "toolUsePromptTokenCount") or 0)
+    taken_in = (prompt or 0) + (count(usage, "toolUsePromptTokenCount") or 0)
     given = (candidates or 0) + (thoughts or 0)
-    cached = _count(usage, "cachedContentTokenCount")
+    cached = count(usage, "cachedContentTokenCount")
     total = taken_in + given if total is None else total
     return TokenUsage(taken_in, given, total, cached, None, thoughts)
 

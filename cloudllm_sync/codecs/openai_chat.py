@@ -13,12 +13,12 @@ import attrs
 import msgspec
 
 from cloudllm_sync.codecs import FEATURES, ChatRequest, WireRequest
+from cloudllm_sync.codecs.json_text import write_json
 from cloudllm_sync.codecs.openai_chat_decoder import OpenAIChatDecoder
-from cloudllm_sync.codecs.surrogates import well_formed
 from cloudllm_sync.errors import APIError, BadRequestError, UnsupportedOptionError
 from cloudllm_sync.values import Attachment, ChatOptions, Message, Role, ToolDefinition
 
-__all__ = ["Dialect", "OpenAIChatCodec"]
+__all__ = ["Dialect", "OpenAIChatCodec", "response_format"]
 
 _TOOL_CHOICES = ("auto", "none", "required")
 _REFUSES_STREAM_OPTIONS = re.compile(r"stream_options|include_usage", re.IGNORECASE)
@@ -61,7 +61,7 @@ class OpenAIChatCodec:
             body["tools"] = [_tool(tool) for tool in request.tools]
         body.update(self._options(request.options, request.tools))
         body.update(request.options.extra_body)
-        return WireRequest(f"/chat/completions{self.query}", _json(body))
+        return WireRequest(f"/chat/completions{self.query}", write_json(body))
 
     def amend(
         self, wire: WireRequest, error: APIError
@@ -75,7 +75,7 @@ class OpenAIChatCodec:
         if body.pop("stream_options", None) is None:
             return None
         dialect = attrs.evolve(self.dialect, usage_in_stream=False)
-        return WireRequest(wire.path, _json(body)), attrs.evolve(self, dialect=dialect)
+        return WireRequest(wire.path, write_json(body)), attrs.evolve(self, dialect=dialect)
 
     def decoder(self) -> OpenAIChatDecoder:
         """A decoder for one reply."""
@@ -92,7 +92,7 @@ class OpenAIChatCodec:
             self.dialect.seed_field or "seed": options.seed,
             "reasoning_effort": options.reasoning_effort,
             "tool_choice": self._tool_choice(options.tool_choice, tools),
-            "response_format": _response_format(options.response_schema),
+            "response_format": response_format(options.response_schema),
         }
         return {name: value for name, value in said.items() if value is not None}
 
@@ -174,7 +174,8 @@ def _tool(tool: ToolDefinition) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _response_format(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def response_format(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A JSON Schema as OpenAI's APIs want it, by name."""
     if schema is None:
         return None
     # OpenAI wants a name of [A-Za-z0-9_-]{1,64} beside the schema.
@@ -183,29 +184,3 @@ def _response_format(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "type": "json_schema",
         "json_schema": {"name": name, "schema": schema, "strict": True},
     }
-
-
-def _json(body: Mapping[str, Any]) -> bytes:
-    """The body as JSON; lone surrogates, which no UTF-8 can say, become U+FFFD."""
-    try:
-        try:
-            return msgspec.json.encode(body, enc_hook=_as_dict)
-        except UnicodeEncodeError:
-            return msgspec.json.encode(_cleaned(body), enc_hook=_as_dict)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise UnsupportedOptionError(f"the request cannot be said in JSON: {error}") from error
-
-
-def _as_dict(value: Any) -> Any:
-    """What msgspec does not know: mappings that are no dict."""
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} has no JSON form")
-
-
-def _cleaned(value: Any) -> Any:
-    if isinstance(value, str):
-        return well_formed(value)
-    if isinstance(value, Mapping):
-        return {_cleaned(name): _cleaned(item) for name, item in value.items()}
-    return [_cleaned(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 import attrs
 
+from cloudllm_sync.codecs.json_text import count
 from cloudllm_sync.codecs.surrogates import Joiner, well_formed
 from cloudllm_sync.errors import StreamProtocolError
 from cloudllm_sync.values import TokenUsage, ToolCallDelta
@@ -93,17 +94,6 @@ def citations(found: Any) -> Iterator[str]:
             yield well_formed(item)
 
 
-def _count(holder: Any, *names: str) -> Optional[int]:
-    """The first of these fields that is a count; numbers may come as text."""
-    for name in names:
-        value = holder.get(name) if isinstance(holder, Mapping) else None
-        if isinstance(value, str) and value.isascii() and value.isdigit():
-            value = int(value[:18])
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e18:
-            return int(value)
-    return None
-
-
 def usage_from(usage: Any) -> Optional[TokenUsage]:
     """A `usage` object in the meanings of TokenUsage, or None where it counts nothing.
 
@@ -112,22 +102,22 @@ def usage_from(usage: Any) -> Optional[TokenUsage]:
     """
     if not isinstance(usage, Mapping):
         return None
-    given_in = _count(usage, "prompt_tokens", "input_tokens")
-    given_out = _count(usage, "completion_tokens", "output_tokens")
-    total = _count(usage, "total_tokens")
+    given_in = count(usage, "prompt_tokens", "input_tokens")
+    given_out = count(usage, "completion_tokens", "output_tokens")
+    total = count(usage, "total_tokens")
     if given_in is None and given_out is None and total is None:
         return None
     prompt = usage.get("prompt_tokens_details")
-    reasoning = _count(usage.get("completion_tokens_details"), "reasoning_tokens")
+    reasoning = count(usage.get("completion_tokens_details"), "reasoning_tokens")
     if reasoning is None:
-        reasoning = _count(usage, "reasoning_tokens")
+        reasoning = count(usage, "reasoning_tokens")
     taken_in, given = given_in or 0, given_out or 0
     if reasoning and total == taken_in + given + reasoning:
         given += reasoning
-    cached = _count(prompt, "cached_tokens")
+    cached = count(prompt, "cached_tokens")
     if cached is None:
-        cached = _count(usage, "prompt_cache_hit_tokens", "cached_tokens")
-    written = _count(prompt, "cache_write_tokens")
+        cached = count(usage, "prompt_cache_hit_tokens", "cached_tokens")
+    written = count(prompt, "cache_write_tokens")
     return TokenUsage(
         taken_in, given, taken_in + given if total is None else total, cached, written, reasoning
     )

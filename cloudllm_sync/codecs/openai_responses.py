@@ -13,7 +13,8 @@ import attrs
 import msgspec
 
 from cloudllm_sync.codecs import ChatRequest, WireRequest
-from cloudllm_sync.codecs.openai_chat import _json, _response_format
+from cloudllm_sync.codecs.json_text import write_json
+from cloudllm_sync.codecs.openai_chat import response_format
 from cloudllm_sync.codecs.openai_responses_decoder import OpenAIResponsesDecoder
 from cloudllm_sync.errors import (
     APIError,
@@ -73,7 +74,7 @@ class OpenAIResponsesCodec:
             body["tools"] = [_tool(tool) for tool in request.tools]
         body.update(self._options(request.options, request.tools))
         body.update(request.options.extra_body)
-        return WireRequest("/responses", _json(body))
+        return WireRequest("/responses", write_json(body))
 
     def amend(
         self, wire: WireRequest, error: APIError
@@ -89,7 +90,7 @@ class OpenAIResponsesCodec:
             and _REFUSES_ENCRYPTED.search(error.body)
         ):
             del body["include"]
-            return WireRequest(wire.path, _json(body)), attrs.evolve(
+            return WireRequest(wire.path, write_json(body)), attrs.evolve(
                 self, encrypted_reasoning=False
             )
         if (
@@ -98,7 +99,9 @@ class OpenAIResponsesCodec:
             and reasoning.pop("summary", None) == "auto"
             and _REFUSES_SUMMARY.search(error.body)
         ):
-            return WireRequest(wire.path, _json(body)), attrs.evolve(self, reasoning_summary=False)
+            return WireRequest(wire.path, write_json(body)), attrs.evolve(
+                self, reasoning_summary=False
+            )
         return None
 
     def decoder(self) -> OpenAIResponsesDecoder:
@@ -244,5 +247,5 @@ def _tool(tool: ToolDefinition) -> dict[str, Any]:
 
 
 def _text_format(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    named = _response_format(schema)
+    named = response_format(schema)
     return named and {"format": {"type": "json_schema", **named["json_schema"]}}
