@@ -14,10 +14,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cloudllm_sync.clients.azure import AzureOpenAIClient
+    from cloudllm_sync.clients.claude import ClaudeClient
     from cloudllm_sync.clients.client import Client
     from cloudllm_sync.clients.compatible import OpenAICompatibleClient
+    from cloudllm_sync.clients.fallback import FallbackClient
+    from cloudllm_sync.clients.gemini import GeminiClient
     from cloudllm_sync.clients.grok import GrokClient
     from cloudllm_sync.clients.openai import OpenAIClient
+    from cloudllm_sync.clients.registry import add_provider, known_providers, open_client
+    from cloudllm_sync.clients.responses import OpenAIResponsesClient
     from cloudllm_sync.clients.wrapper import ClientWrapper
     from cloudllm_sync.errors import (
         APIError,
@@ -72,6 +77,7 @@ __all__ = [
     "CallInfo",
     "ChatOptions",
     "ChatStream",
+    "ClaudeClient",
     "Client",
     "ClientWrapper",
     "CloudLLMError",
@@ -79,6 +85,8 @@ __all__ = [
     "ConfigurationError",
     "ConnectError",
     "ContextLengthError",
+    "FallbackClient",
+    "GeminiClient",
     "GrokClient",
     "LLMSession",
     "Limits",
@@ -88,6 +96,7 @@ __all__ = [
     "Observer",
     "OpenAIClient",
     "OpenAICompatibleClient",
+    "OpenAIResponsesClient",
     "QuotaExceededError",
     "RateLimitError",
     "RequestTimeoutError",
@@ -112,6 +121,9 @@ __all__ = [
     "TransportError",
     "UnsupportedOptionError",
     "__version__",
+    "add_provider",
+    "known_providers",
+    "open_client",
 ]
 
 __version__ = "0.1.0.dev0"
@@ -120,10 +132,15 @@ __version__ = "0.1.0.dev0"
 # server that imports views it never serves, does not pay for requests.
 _NAMES = {
     "clients.azure": "AzureOpenAIClient",
+    "clients.claude": "ClaudeClient",
     "clients.client": "Client",
     "clients.compatible": "OpenAICompatibleClient",
+    "clients.fallback": "FallbackClient",
+    "clients.gemini": "GeminiClient",
     "clients.grok": "GrokClient",
     "clients.openai": "OpenAIClient",
+    "clients.registry": "add_provider known_providers open_client",
+    "clients.responses": "OpenAIResponsesClient",
     "clients.wrapper": "ClientWrapper",
     "errors": (
         "APIError AuthenticationError BadRequestError CloudLLMError CommitConflictError "

@@ -28,6 +28,7 @@ EXPORTED = [
     "CallInfo",
     "ChatOptions",
     "ChatStream",
+    "ClaudeClient",
     "Client",
     "ClientWrapper",
     "CloudLLMError",
@@ -35,6 +36,8 @@ EXPORTED = [
     "ConfigurationError",
     "ConnectError",
     "ContextLengthError",
+    "FallbackClient",
+    "GeminiClient",
     "GrokClient",
     "LLMSession",
     "Limits",
@@ -44,6 +47,7 @@ EXPORTED = [
     "Observer",
     "OpenAIClient",
     "OpenAICompatibleClient",
+    "OpenAIResponsesClient",
     "QuotaExceededError",
     "RateLimitError",
     "RequestTimeoutError",
@@ -68,6 +72,9 @@ EXPORTED = [
     "TransportError",
     "UnsupportedOptionError",
     "__version__",
+    "add_provider",
+    "known_providers",
+    "open_client",
 ]
 
 ANY = object()
@@ -96,6 +103,9 @@ SIGNATURES = {
     "Timeouts": "connect_s=10.0, first_chunk_s=120.0, idle_s=60.0, total_s=None",
     "OpenAIClient": f"model, *, {CLIENT}",
     "GrokClient": f"model, *, {CLIENT}",
+    "ClaudeClient": f"model, *, {CLIENT}",
+    "GeminiClient": f"model, *, {CLIENT}",
+    "OpenAIResponsesClient": f"model, *, {CLIENT}",
     "OpenAICompatibleClient": f"""model, *, {CLIENT.replace("base_url=None", "base_url")},
         provider_name="custom" """,
     "AzureOpenAIClient": f"""model, *, {CLIENT.replace("base_url=None", "base_url")},
@@ -321,7 +331,10 @@ def test_models_stand_beside_their_client(module):
     assert all(isinstance(member.value, str) for member in model)
 
 
-@pytest.mark.parametrize("name", ["OpenAIClient", "GrokClient"])
+@pytest.mark.parametrize(
+    "name",
+    ["OpenAIClient", "GrokClient", "ClaudeClient", "GeminiClient", "OpenAIResponsesClient"],
+)
 def test_every_client_is_a_client_wrapper(name):
     """What a session asks of a client, ours have."""
     with getattr(cloudllm_sync, name)("m", api_key="k", timeouts=Timeouts()) as client:
