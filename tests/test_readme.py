@@ -8,7 +8,9 @@ import re
 import attrs
 import pytest
 
-from cloudllm_sync import OpenAIClient
+import cloudllm_sync
+from cloudllm_sync import AzureOpenAIClient, OpenAIClient, OpenAICompatibleClient
+from cloudllm_sync.codecs import FEATURES
 from cloudllm_sync.testing import FakeServer
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -94,3 +96,28 @@ def test_linked_files_exist():
 
     assert links
     assert [link for link in links if not ROOT.joinpath(link).exists()] == []
+
+
+NEEDS_ADDRESS = (AzureOpenAIClient, OpenAICompatibleClient)
+
+
+def test_table_of_providers_says_what_the_codecs_declare():
+    """A feature that a wire gains or loses changes README in the same commit."""
+    table = README.split("checked by tests/test_readme.py", 1)[1].split("\n\n", 1)[0]
+    header, _, *rows = re.findall(r"^\| ?(.*) \|$|^(\|--.*)$", table, re.MULTILINE)
+    features = [name.strip() for name in header[0].split("|")][1:]
+    said = {}
+    for row, _ in rows:
+        name, *cells = (cell.strip() for cell in row.split("|"))
+        said[name.strip("`")] = {feature for feature, cell in zip(features, cells) if cell == "yes"}
+
+    declared = {}
+    for name in said:
+        kind = getattr(cloudllm_sync, name)
+        address = {"base_url": "https://x.example/v1"} if kind in NEEDS_ADDRESS else {}
+        with kind("m", api_key="k", **address) as client:
+            declared[name] = set(client.features)
+
+    assert features == list(FEATURES)
+    assert said == declared
+    assert len(said) == 7

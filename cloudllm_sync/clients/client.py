@@ -120,6 +120,11 @@ class Client:
         """Who serves it."""
         return self._provider.name
 
+    @property
+    def features(self) -> frozenset[str]:
+        """What can be asked of it, of `cloudllm_sync.codecs.FEATURES`; the rest is refused."""
+        return self._codec.features
+
     def send_message(
         self,
         messages: Messages,
