@@ -24,9 +24,112 @@ from typing import Callable
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))  # runs in a clone, too
 
-from cloudllm_sync import LLMSession, OpenAICompatibleClient
+from cloudllm_sync import (
+    ClaudeClient,
+    Client,
+    GeminiClient,
+    LLMSession,
+    OpenAICompatibleClient,
+    OpenAIResponsesClient,
+)
 
-PATHS = {"segments": "many events a segment", "chunks": "one HTTP chunk per event"}
+PATHS = {
+    "segments": "many events a segment",
+    "chunks": "one HTTP chunk per event",
+    "claude": "Claude's body, one HTTP chunk per event",
+    "gemini": "Gemini's body, one HTTP chunk per event",
+    "responses": "the Responses API's body, one HTTP chunk per event",
+}
+
+
+def sse(data: object, name: str = "") -> bytes:
+    """One event."""
+    head = b"event: %s\n" % name.encode() if name else b""
+    return head + b"data: " + json.dumps(data, separators=(",", ":")).encode() + b"\n\n"
+
+
+def chat(count: int) -> list[bytes]:
+    """Chat Completions: about 230 bytes an event, 4 characters of text."""
+    return [
+        *(event(number) for number in range(count)),
+        event(0).replace(b'{"content":"0000"}', b"{}").replace(b"null", b'"stop"'),
+        b"data: [DONE]\n\n",
+    ]
+
+
+def claude(count: int) -> list[bytes]:
+    """Anthropic Messages."""
+
+    def delta(number: int) -> bytes:
+        text = {"type": "text_delta", "text": f"{number % 10000:04d}"}
+        kind = "content_block_delta"
+        return sse({"type": kind, "index": 0, "delta": text}, kind)
+
+    usage = {"input_tokens": 9, "output_tokens": 1}
+    start = {"id": "msg_1", "model": "m", "role": "assistant", "content": [], "usage": usage}
+    block = {"type": "text", "text": ""}
+    stop = {"stop_reason": "end_turn", "stop_sequence": None}
+    return [
+        sse({"type": "message_start", "message": start}, "message_start"),
+        sse(
+            {"type": "content_block_start", "index": 0, "content_block": block},
+            "content_block_start",
+        ),
+        *(delta(number) for number in range(count)),
+        sse({"type": "content_block_stop", "index": 0}, "content_block_stop"),
+        sse(
+            {"type": "message_delta", "delta": stop, "usage": {"output_tokens": 5}}, "message_delta"
+        ),
+        sse({"type": "message_stop"}, "message_stop"),
+    ]
+
+
+def gemini(count: int) -> list[bytes]:
+    """Gemini's streamGenerateContent."""
+
+    def chunk(number: int, **more: object) -> bytes:
+        content = {"parts": [{"text": f"{number % 10000:04d}"}], "role": "model"}
+        usage = {
+            "promptTokenCount": 9,
+            "candidatesTokenCount": number,
+            "totalTokenCount": 9 + number,
+        }
+        body = {
+            "candidates": [{"content": content, "index": 0, **more}],
+            "usageMetadata": usage,
+            "modelVersion": "gemini-3.5-flash",
+            "responseId": "abcdefghijklmnop",
+        }
+        return sse(body)
+
+    return [*(chunk(number) for number in range(count - 1)), chunk(count, finishReason="STOP")]
+
+
+def responses(count: int) -> list[bytes]:
+    """OpenAI's Responses API."""
+
+    def typed(kind: str, **fields: object) -> bytes:
+        return sse({"type": kind, "sequence_number": 1, **fields}, kind)
+
+    where = {
+        "item_id": "msg_68a1b2c3d4e5f60718293a4b5c6d7e8f",
+        "output_index": 0,
+        "content_index": 0,
+    }
+    item = {"id": where["item_id"], "type": "message", "role": "assistant", "content": []}
+    whole = {"id": "resp_1", "model": "m", "status": "completed", "output": [item], "usage": None}
+    return [
+        typed("response.created", response={**whole, "status": "in_progress"}),
+        typed("response.output_item.added", output_index=0, item=item),
+        *(
+            typed("response.output_text.delta", **where, delta=f"{number % 10000:04d}", logprobs=[])
+            for number in range(count)
+        ),
+        typed("response.completed", response=whole),
+    ]
+
+
+WIRES = {"claude": claude, "gemini": gemini, "responses": responses}
 
 
 def event(number: int) -> bytes:
@@ -44,12 +147,10 @@ def event(number: int) -> bytes:
     return b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n"
 
 
-def body(count: int, per_chunk: int) -> bytes:
-    """A chunked reply of `count` text events, `per_chunk` of them to an HTTP chunk."""
-    events = [event(number) for number in range(count)]
-    last = json.loads(event(0)[6:])
-    last["choices"] = [{"index": 0, "delta": {}, "finish_reason": "stop"}]
-    events += [b"data: " + json.dumps(last).encode() + b"\n\n", b"data: [DONE]\n\n"]
+def body(which: str, count: int) -> bytes:
+    """A chunked reply of `count` texts."""
+    events = WIRES.get(which, chat)(count)
+    per_chunk = 250 if which == "segments" else 1
     groups = [b"".join(events[at : at + per_chunk]) for at in range(0, len(events), per_chunk)]
     return b"".join(b"%x\r\n%s\r\n" % (len(group), group) for group in groups) + b"0\r\n\r\n"
 
@@ -77,8 +178,21 @@ def serve(listener: socket.socket, bodies: dict[str, bytes]) -> None:
         threading.Thread(target=connection, args=(sock,), daemon=True).start()
 
 
+# What a hand-written loop looks for; it reads on to the end of the body where there is no [DONE].
+TEXT: dict[str, Callable[[dict], bool]] = {
+    "claude": lambda event: event.get("delta", {}).get("type") == "text_delta",
+    "gemini": lambda event: len(event["candidates"][0]["content"]["parts"][0]["text"]) > 0,
+    "responses": lambda event: event["type"] == "response.output_text.delta",
+}
+
+
+def in_chat(chunk: dict) -> bool:
+    return len(chunk["choices"][0]["delta"].get("content", "")) > 0
+
+
 def floor(port: int, which: str) -> Callable[[], int]:
     request = b'{"model":"m","messages":[{"role":"user","content":"hi"}],"stream":true}'
+    is_text = TEXT.get(which, in_chat)
     head = b"POST /%s/v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 
     def run() -> int:
@@ -92,14 +206,23 @@ def floor(port: int, which: str) -> Callable[[], int]:
                     if line.startswith(b"data: "):
                         if line == b"data: [DONE]":
                             return count
-                        chunk = json.loads(line[6:])
-                        count += len(chunk["choices"][0]["delta"].get("content", "")) > 0
+                        count += is_text(json.loads(line[6:]))
+                    elif line == b"0\r":
+                        return count
 
     return run
 
 
+def client_for(port: int, which: str) -> Client:
+    kinds = {"claude": ClaudeClient, "gemini": GeminiClient, "responses": OpenAIResponsesClient}
+    base_url = f"http://127.0.0.1:{port}/{which}"
+    if which in kinds:
+        return kinds[which]("m", api_key="k", base_url=base_url)
+    return OpenAICompatibleClient("m", base_url=f"{base_url}/v1")
+
+
 def ours(port: int, which: str) -> Callable[[], int]:
-    client = OpenAICompatibleClient("m", base_url=f"http://127.0.0.1:{port}/{which}/v1")
+    client = client_for(port, which)
 
     def run() -> int:
         count = 0
@@ -112,7 +235,7 @@ def ours(port: int, which: str) -> Callable[[], int]:
 
 
 def session(port: int, which: str) -> Callable[[], int]:
-    client = OpenAICompatibleClient("m", base_url=f"http://127.0.0.1:{port}/{which}/v1")
+    client = client_for(port, which)
 
     def run() -> int:
         count = 0
@@ -125,7 +248,7 @@ def session(port: int, which: str) -> Callable[[], int]:
 
 
 def callbacks(port: int, which: str) -> Callable[[], int]:
-    client = OpenAICompatibleClient("m", base_url=f"http://127.0.0.1:{port}/{which}/v1")
+    client = client_for(port, which)
 
     def run() -> int:
         counted = []
@@ -142,6 +265,9 @@ def callbacks(port: int, which: str) -> Callable[[], int]:
 
 def openai_python(port: int, which: str) -> Callable[[], int]:
     import openai
+
+    if which in WIRES:
+        raise ImportError  # another wire
 
     client = openai.OpenAI(api_key="x", base_url=f"http://127.0.0.1:{port}/{which}/v1")
 
@@ -176,7 +302,8 @@ def measure(port: int, which: str, chunks: int, runs: int, only: str) -> dict[st
         try:
             made[name] = driver(port, which)
         except ImportError:
-            print(f"{name}: not installed, left out", file=sys.stderr)
+            if which not in WIRES:
+                print(f"{name}: not installed, left out", file=sys.stderr)
     taken: dict[str, list[float]] = {name: [] for name in made}
     for turn in range(runs + 1):
         for name, run in made.items():
@@ -196,7 +323,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--only", default="", help="leave out drivers without this in their name")
     args = parser.parse_args()
-    bodies = {"segments": body(args.chunks, 250), "chunks": body(args.chunks, 1)}
+    bodies = {which: body(which, args.chunks) for which in PATHS}
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
     server = multiprocessing.get_context("fork").Process(
         target=serve, args=(listener, bodies), daemon=True
