@@ -100,10 +100,12 @@ class ChatStream(Iterator[MessageChunk]):
         return chunk
 
     def text(self) -> Iterator[str]:
-        """The visible text only, piece by piece."""
-        for chunk in self:
-            if chunk.content:
-                yield chunk.content
+        """The visible text only, piece by piece.
+
+        What it gives has a `close()` that closes the stream: a web server calls it on the body of
+        a response when the browser leaves.
+        """
+        return _Text(self)
 
     def result(self) -> Message:
         """Read to the end; the whole reply, the same object on every call.
@@ -274,6 +276,22 @@ class ChatStream(Iterator[MessageChunk]):
             notify(self._observers, lambda observer: observer.on_finish(info, message))
         elif error is not None:
             notify(self._observers, lambda observer: observer.on_error(info, error))
+
+
+class _Text(Iterator[str]):
+    """The text of a stream. No generator: dropping one half-read would close the stream, too."""
+
+    __slots__ = ("_stream", "close")
+
+    def __init__(self, stream: ChatStream) -> None:
+        self._stream = stream
+        self.close = stream.close
+
+    def __next__(self) -> str:
+        for chunk in self._stream:
+            if chunk.content:
+                return chunk.content
+        raise StopIteration
 
 
 def _no_more_chunks() -> MessageChunk:

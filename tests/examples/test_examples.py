@@ -37,6 +37,8 @@ def environment(monkeypatch):
 def start(environment, tmp_path):
     """Starts an example from another folder; what still runs after the test is ended."""
     started = []
+    # A shell starts background jobs with SIGINT ignored, and children inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def begin(name, *arguments):
         process = subprocess.Popen(
@@ -51,6 +53,7 @@ def start(environment, tmp_path):
         return process
 
     yield begin
+    signal.signal(signal.SIGINT, before)
     for process in started:
         if process.poll() is None:
             process.kill()

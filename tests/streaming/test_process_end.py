@@ -68,6 +68,8 @@ def test_ctrl_c_in_a_read(run, stage):
     """KeyboardInterrupt gets out at once, the connection goes, the client goes on."""
     lines, _, _ = run(
         f"""
+        # A shell starts background jobs with SIGINT ignored, and children inherit that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         stall = Raw(*EVENTS[:2], Stall())
         if {stage == "headers"}:
             stall = Raw(before_headers=(Stall(),))

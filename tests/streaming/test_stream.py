@@ -56,6 +56,28 @@ def test_text_is_the_visible_part(open_stream):
     assert stream.result().reasoning == "hm"
 
 
+def test_closing_the_text_closes_the_stream(open_stream):
+    """A web server closes the body of a response whose browser has left."""
+    stream, server = open_stream(Reply("one two", after={2: Stall()}))
+    text = stream.text()
+    first = next(text)
+    text.close()
+
+    assert first == "one"
+    assert server.wait_until_idle()
+    with pytest.raises(StreamCancelled):
+        next(text)
+
+
+def test_dropping_the_text_leaves_the_stream_open(open_stream):
+    """What has begun by text can go on by chunks."""
+    stream, _ = open_stream("one two")
+    first = next(stream.text())
+
+    assert first == "one"
+    assert stream.result().content == "one two"
+
+
 def test_result_reads_to_the_end_and_stays_the_same(open_stream):
     """From the beginning, from the middle, and again."""
     stream, _ = open_stream("one two three")
