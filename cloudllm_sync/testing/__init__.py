@@ -5,14 +5,19 @@
     with FakeServer("Hello there", Reply("Hello there", after={2: Stall()})) as server:
         client = OpenAIClient("gpt-5", api_key="test", base_url=server.base_url)
 
-`Reply` says what the model says and how it is delivered; `Raw` is the exact control of every write.
+`Reply` says what the model says and how it is delivered, in the wire format of the request's path;
+`Raw` is the exact control of every write. `anthropic_events()` and its like give a reply's events,
+to put faults between them.
 """
 
 from __future__ import annotations
 
+from cloudllm_sync.testing.anthropic_wire import anthropic_body, anthropic_events
+from cloudllm_sync.testing.gemini_wire import gemini_body, gemini_events
 from cloudllm_sync.testing.openai_wire import error_reply, openai_body, openai_events
 from cloudllm_sync.testing.recorded import RecordedRequest
 from cloudllm_sync.testing.reply import Reply
+from cloudllm_sync.testing.responses_wire import responses_body, responses_events
 from cloudllm_sync.testing.server import FakeServer
 from cloudllm_sync.testing.steps import Cut, Raw, Reset, Stall, Step, Wait, WaitFor, Wire
 
@@ -28,7 +33,13 @@ __all__ = [
     "Wait",
     "WaitFor",
     "Wire",
+    "anthropic_body",
+    "anthropic_events",
     "error_reply",
+    "gemini_body",
+    "gemini_events",
     "openai_body",
     "openai_events",
+    "responses_body",
+    "responses_events",
 ]

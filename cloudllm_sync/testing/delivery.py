@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import re
+import urllib.parse
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
 
-from cloudllm_sync.testing.openai_wire import openai_body, paced_events
+from cloudllm_sync.testing import anthropic_wire, gemini_wire, openai_wire, responses_wire
+from cloudllm_sync.testing.event_text import PacedEvents
 from cloudllm_sync.testing.recorded import RecordedRequest
 from cloudllm_sync.testing.reply import Reply
 from cloudllm_sync.testing.steps import Raw, Step, Wait
 
 __all__ = ["deliver"]
 
+_GEMINI = re.compile(r"/models/(?P<model>[^/:]+):(?P<verb>generate|streamGenerate)Content")
+
 
 def deliver(reply: Reply, request: RecordedRequest) -> Raw:
-    """The reply as the request wants it: streamed or whole, with or without usage.
+    """The reply as the request wants it: in the wire format of its path, streamed or whole.
 
     Raises:
-        ValueError: `after` names an event that this reply does not have.
+        ValueError: `after` names an event that this reply does not have; the arguments of a tool
+            call are nothing that this wire can say.
     """
-    asked = _asked(request)
-    streamed = asked.get("stream") is True
-    if reply.model is None and isinstance(asked.get("model"), str):
-        reply = attrs.evolve(reply, model=asked["model"])
-    events = paced_events(reply, _wants_usage(asked)) if streamed else [(openai_body(reply), False)]
+    events, content_type = _said(reply, request)
     steps: Iterable[Step] = _paced(reply, events)
     if reply.split is not None:
         steps = _split(steps, reply.split)
@@ -40,9 +43,47 @@ def deliver(reply: Reply, request: RecordedRequest) -> Raw:
         *steps,
         headers=headers,
         framing=reply.framing,
-        content_type="text/event-stream; charset=utf-8" if streamed else "application/json",
+        content_type=content_type,
         before_headers=(Wait(reply.delay_s),) if reply.delay_s else (),
     )
+
+
+def _said(reply: Reply, request: RecordedRequest) -> tuple[PacedEvents, str]:
+    """The events, or the one body, and the content type."""
+    path, _, query = request.path.partition("?")
+    gemini = _GEMINI.search(path)
+    if gemini is not None:
+        reply = _from(reply, urllib.parse.unquote(gemini["model"]))
+        is_stream = gemini["verb"] == "streamGenerate"
+        if is_stream and "sse" not in urllib.parse.parse_qs(query).get("alt", ()):
+            return gemini_wire.paced_array(reply), "application/json; charset=UTF-8"
+        if is_stream:
+            return gemini_wire.paced_events(reply), "text/event-stream"
+        return _whole(gemini_wire.gemini_body(reply))
+    asked = _asked(request)
+    reply = _from(reply, asked.get("model"))
+    is_stream = asked.get("stream") is True
+    if path.endswith("/v1/messages"):
+        body, events = anthropic_wire.anthropic_body, anthropic_wire.paced_events
+    elif path.endswith("/responses"):
+        body, events = responses_wire.responses_body, responses_wire.paced_events
+    else:
+        body = openai_wire.openai_body
+        events = functools.partial(openai_wire.paced_events, include_usage=_wants_usage(asked))
+    if not is_stream:
+        return _whole(body(reply))
+    return events(reply), "text/event-stream; charset=utf-8"
+
+
+def _from(reply: Reply, model: object) -> Reply:
+    """The reply, from the model that was asked for if it names none."""
+    if reply.model is None and isinstance(model, str):
+        return attrs.evolve(reply, model=model)
+    return reply
+
+
+def _whole(body: bytes) -> tuple[PacedEvents, str]:
+    return [(body, False)], "application/json"
 
 
 def _asked(request: RecordedRequest) -> Mapping[str, Any]:
@@ -58,7 +99,7 @@ def _wants_usage(asked: Mapping[str, Any]) -> bool:
     return isinstance(options, dict) and options.get("include_usage") is True
 
 
-def _paced(reply: Reply, events: list[tuple[bytes, bool]]) -> Iterator[Step]:
+def _paced(reply: Reply, events: PacedEvents) -> Iterator[Step]:
     for number in reply.after:
         if not 0 <= number <= len(events):
             raise ValueError(f"after names event {number}: this reply has {len(events)}")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from cloudllm_sync.testing.event_text import PacedEvents, event_bytes, json_bytes, known
 from cloudllm_sync.testing.reply import Reply, argument_fragments, pieces
 from cloudllm_sync.testing.steps import Raw
 from cloudllm_sync.values import TokenUsage, ToolCall
@@ -15,7 +15,6 @@ __all__ = ["error_reply", "openai_body", "openai_events", "paced_events"]
 _ID = "chatcmpl-fake"
 _CREATED = 1_767_225_600
 _MODEL = "fake-model"
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def openai_events(reply: Reply, include_usage: bool = True) -> list[bytes]:
@@ -39,7 +38,7 @@ def openai_body(reply: Reply) -> bytes:
     Source: OpenAI API reference, Chat Completions.
     """
     if reply.error is not None:
-        return _json({"error": dict(reply.error)})
+        return json_bytes({"error": dict(reply.error)})
     choice = {
         "index": 0,
         "message": _message(reply),
@@ -49,7 +48,7 @@ def openai_body(reply: Reply) -> bytes:
     body = {**_head(reply, "chat.completion"), "choices": [choice]}
     if reply.reported_usage is not None:
         body["usage"] = _usage(reply.reported_usage)
-    return _json(body)
+    return json_bytes(body)
 
 
 def error_reply(
@@ -66,7 +65,7 @@ def error_reply(
     """
     error = {"message": message, "type": type, "param": None, "code": code}
     return Raw(
-        _json({"error": error}),
+        json_bytes({"error": error}),
         status=status,
         headers=headers,
         framing="length",
@@ -74,37 +73,29 @@ def error_reply(
     )
 
 
-def paced_events(reply: Reply, include_usage: bool) -> list[tuple[bytes, bool]]:
+def paced_events(reply: Reply, include_usage: bool) -> PacedEvents:
     """The events as in `openai_events()`, each with whether it is a token, for the delays."""
     usage = reply.reported_usage if include_usage else None
     head = _head(reply, "chat.completion.chunk")
     tail: dict[str, Any] = {} if usage is None else {"usage": None}
+    line_end = reply.line_end or "\n"
 
     def chunk(delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        return _event({**head, "choices": [choice], **tail}, reply.line_end)
+        return event_bytes({**head, "choices": [choice], **tail}, line_end)
 
     events = [(chunk(_opening(reply)), False)]
     events += [(chunk(delta), True) for delta in _deltas(reply)]
     if reply.error is not None:
-        return [*events, (_event({"error": dict(reply.error)}, reply.line_end), False)]
+        return [*events, (event_bytes({"error": dict(reply.error)}, line_end), False)]
     if reply.raw_finish_reason is not None:
         events.append((chunk({}, reply.raw_finish_reason), False))
     if usage is not None:
         last = {**head, "choices": [], "usage": _usage(usage)}
-        events.append((_event(last, reply.line_end), False))
+        events.append((event_bytes(last, line_end), False))
     if reply.done:
-        events.append((f"data: [DONE]{reply.line_end * 2}".encode(), False))
+        events.append((f"data: [DONE]{line_end * 2}".encode(), False))
     return events
-
-
-def _json(value: object) -> bytes:
-    # Half a surrogate pair has no UTF-8; backslashreplace writes it as JSON does: \uXXXX.
-    return _ENCODER.encode(value).encode("utf-8", "backslashreplace")
-
-
-def _event(payload: Mapping[str, Any], line_end: str) -> bytes:
-    return b"data: " + _json(payload) + line_end.encode() * 2
 
 
 def _head(reply: Reply, kind: str) -> dict[str, Any]:
@@ -178,10 +169,6 @@ def _usage(usage: TokenUsage) -> dict[str, Any]:
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.total_tokens,
-        "prompt_tokens_details": _known(prompt),
-        "completion_tokens_details": _known(completion),
+        "prompt_tokens_details": known(prompt),
+        "completion_tokens_details": known(completion),
     }
-
-
-def _known(counts: Mapping[str, int | None]) -> dict[str, int]:
-    return {name: count for name, count in counts.items() if count is not None}

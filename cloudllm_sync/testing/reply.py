@@ -11,7 +11,7 @@ import attrs
 from cloudllm_sync.testing.steps import Step, checked_steps
 from cloudllm_sync.values import TokenUsage, ToolCall
 
-__all__ = ["Framing", "Reply", "argument_fragments", "pieces"]
+__all__ = ["Framing", "Reply", "argument_fragments", "finish_word", "pieces"]
 
 Framing = Literal["chunked", "length", "close", "http1.0"]
 
@@ -76,33 +76,45 @@ class Reply:
     r"""What the model says, and how it is delivered.
 
     `text`, `reasoning` and `refusal` are strings, streamed in token-like pieces, or sequences: the
-    exact deltas. A request without `stream: true` gets one JSON body with all of it.
+    exact deltas. A request that asks for no stream gets one JSON body with all of it.
+
+    One reply can be said on every wire that FakeServer speaks, and decodes to the same Message but
+    for ids and the provider's words. What a wire cannot say is left out (Gemini: cache writes) or
+    said in its own place: a refusal is `stop_details` on Claude, a SAFETY finish without a text
+    on Gemini.
 
     What:
         usage: `"counted"`: 10 tokens for the prompt, one for each piece of the reply. None: this
-            server knows no usage. In a stream it is sent only if the request asks for it.
-        finish_reason: The wire's own word. None: `stop`, or `tool_calls` if there are any. An
-            empty string: the stream ends without one.
-        citations: URLs; sent as `url_citation` annotations of the whole text.
+            server knows no usage. Streams of Chat Completions have it only if the request asks.
+        finish_reason: `stop`, `tool_calls`, `length` and `content_filter` go out as the wire's own
+            words for these, any other word as it is. None: `stop`, or `tool_calls` if there are
+            any, or the wire's word for a refusal. An empty string: the stream ends without one.
+        tool_calls: Claude's whole bodies and all of Gemini's hold arguments as JSON objects; other
+            arguments are answered with status 500 there. Gemini gets no empty id.
+        citations: URLs; sent as sources of the whole text.
         model: None: the one that the request names.
-        error: An error object; a stream sends it after the text, then ends without a finish reason
-            and without `[DONE]`. A whole body holds nothing else (the status stays 200).
-        done: Whether a stream ends with `data: [DONE]`.
+        error: The fields of the wire's error object, `message` and `type` say; those that it needs
+            besides are made up. A stream sends it after the text, then ends without a finish
+            reason. A whole body holds nothing else (the status stays 200).
+        done: Whether a stream ends with its end mark: `data: [DONE]`, Claude's `message_stop`.
+            Gemini has none; that of Responses is the finish reason's event.
 
     How:
         headers: They win over those that are computed, Content-Type included.
         delay_s: Seconds before the headers.
         first_token_delay_s: Seconds between the headers and the first event.
         token_delay_s: Seconds between two tokens; the events that close a stream do not wait.
-        line_end: `\n`, `\r\n` or `\r`, in streams.
+        line_end: `\n`, `\r\n` or `\r`, in streams. None: the wire's own, `\r\n` on Gemini and
+            `\n` elsewhere.
         framing: `chunked`; `length` (Content-Length); `close` (ends with the connection);
             `http1.0` (the same, in the old version's words).
         split: Bytes per write and HTTP chunk, before compression; None: one event each; 0: all at
             once. Waits and the steps of `after` end a write all the same.
         gzip: Compressed, flushed after each write.
-        after: Steps to do after the n-th event: `{3: Stall()}`, `{3: (Wait(1), Reset())}`. Event 1
-            opens the stream (it has the role and no text), 0 means before the first. A number that
-            there is no event for is answered with status 500.
+        after: Steps to do after the n-th event: `{3: Stall()}`, `{3: (Wait(1), Reset())}`. In Chat
+            Completions event 1 opens the stream (it has the role and no text); the other wires
+            count their own events, see `anthropic_events()` and its like. 0 means before the
+            first. A number that there is no event for is answered with status 500.
 
     Raises:
         TypeError: Deltas that are no strings, steps that are none.
@@ -126,8 +138,8 @@ class Reply:
     delay_s: float = attrs.field(default=0.0, validator=_not_negative, kw_only=True)
     first_token_delay_s: float = attrs.field(default=0.0, validator=_not_negative, kw_only=True)
     token_delay_s: float = attrs.field(default=0.0, validator=_not_negative, kw_only=True)
-    line_end: Literal["\n", "\r\n", "\r"] = attrs.field(
-        default="\n", validator=attrs.validators.in_(("\n", "\r\n", "\r")), kw_only=True
+    line_end: Optional[Literal["\n", "\r\n", "\r"]] = attrs.field(
+        default=None, validator=attrs.validators.in_((None, "\n", "\r\n", "\r")), kw_only=True
     )
     framing: Framing = attrs.field(
         default="chunked",
@@ -154,7 +166,18 @@ class Reply:
 
     @property
     def raw_finish_reason(self) -> str | None:
-        """The finish reason that is sent, or None."""
+        """The finish reason as Chat Completions says it, or None."""
         if self.finish_reason is None:
             return "tool_calls" if self.tool_calls else "stop"
         return self.finish_reason or None
+
+
+def finish_word(reply: Reply, words: Mapping[str, str]) -> str | None:
+    """The finish reason in a wire's own words, or None; what `words` does not have is its own.
+
+    Where `words` has one for `refusal`, that is how a refusal ends.
+    """
+    if reply.finish_reason is None and pieces(reply.refusal) and "refusal" in words:
+        return words["refusal"]
+    raw = reply.raw_finish_reason
+    return None if raw is None else words.get(raw, raw)

@@ -43,6 +43,14 @@ class FakeServer:
         with FakeServer("Hello there", Reply("Bye", token_delay_s=0.1)) as server:
             client = OpenAIClient("gpt-5", api_key="test", base_url=server.base_url)
 
+    The path tells in which format a `Reply` is said: `.../v1/messages` is Anthropic's,
+    `.../models/M:generateContent` and `:streamGenerateContent` are Gemini's, `.../responses` is
+    OpenAI's Responses API, and all else is Chat Completions. One server serves all of them:
+
+        ClaudeClient("claude-sonnet-5", api_key="test", base_url=server.url)
+        GeminiClient("gemini-3.7-flash", api_key="test", base_url=server.url)
+        OpenAIResponsesClient("gpt-5", api_key="test", base_url=server.base_url)
+
     Args:
         script: The first entries; `add()` appends more.
         default: The entry for every request after the script. Without one such a request gets
@@ -76,13 +84,13 @@ class FakeServer:
 
     @property
     def url(self) -> str:
-        """Scheme, host and port, without a slash at the end."""
+        """Scheme, host and port, without a slash at the end: what Claude and Gemini take."""
         scheme = "http" if self._ssl_context is None else "https"
         return f"{scheme}://127.0.0.1:{self._address[1]}"
 
     @property
     def base_url(self) -> str:
-        """What to give to a client of the OpenAI family."""
+        """What to give to a client of the OpenAI family: `url` and `/v1`."""
         return f"{self.url}/v1"
 
     @property

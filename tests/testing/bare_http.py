@@ -80,11 +80,13 @@ def connected(server: FakeServer) -> Iterator[http.client.HTTPConnection]:
 
 
 def post(
-    connection: http.client.HTTPConnection, fields: dict[str, Any] | None = None
+    connection: http.client.HTTPConnection,
+    fields: dict[str, Any] | None = None,
+    path: str = "/v1/chat/completions",
 ) -> tuple[http.client.HTTPResponse, bytes]:
     """A request over that connection: the response and its whole body."""
     body = json.dumps(STREAM if fields is None else fields)
-    connection.request("POST", "/v1/chat/completions", body, {"X-Case": "Kept"})
+    connection.request("POST", path, body, {"X-Case": "Kept"})
     response = connection.getresponse()
     return response, response.read()
 

@@ -1,0 +1,227 @@
+"""The examples of single providers and features run: without keys, and against a named server."""
+
+from __future__ import annotations
+
+import base64
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from cloudllm_sync.testing import FakeServer, Reply
+from cloudllm_sync.values import ToolCall
+
+ROOT = pathlib.Path(__file__).parents[2]
+# Far over what any of them takes; a test that meets it hangs.
+PATIENCE_S = 30.0
+PRIVATE = re.compile("KEY|SECRET|TOKEN|PROXY", re.IGNORECASE)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs an example in an environment without keys; gives status, output and complaints."""
+    environment = {name: text for name, text in os.environ.items() if not PRIVATE.search(name)}
+    environment |= {
+        "PYTHONPATH": str(ROOT),
+        "PYTHONWARNINGS": "error",
+        "PYTHONIOENCODING": "utf-8",
+    }
+
+    def to_the_end(name, *arguments, **variables):
+        ran = subprocess.run(
+            [sys.executable, str(ROOT / "examples" / name), *arguments],
+            cwd=tmp_path,
+            env={**environment, **variables},
+            capture_output=True,
+            encoding="utf-8",
+            timeout=PATIENCE_S,
+        )
+        return ran.returncode, ran.stdout, ran.stderr
+
+    return to_the_end
+
+
+def at(server: FakeServer) -> tuple[str, ...]:
+    return "--base-url", server.base_url, "--model", "test-model"
+
+
+def test_claude_alone(run):
+    """Thoughts and text are told apart."""
+    status, printed, complaint = run("claude.py")
+
+    assert (status, complaint) == (0, "")
+    assert "No ANTHROPIC_API_KEY" in printed
+    assert "\n[thinks] A prime is wanted." in printed
+    assert "\n[says] Seven: " in printed
+    assert printed.endswith("[finished: stop]\n")
+
+
+def test_gemini_alone(run):
+    """The sources follow the text."""
+    status, printed, complaint = run("gemini.py")
+
+    assert (status, complaint) == (0, "")
+    assert "No GEMINI_API_KEY" in printed
+    assert "the Nile, at about 6,650 km.\n[source: https://example.org/nile]\n" in printed
+    assert printed.endswith("[finished: stop]\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [
+        ("claude.py", "ANTHROPIC_API_KEY"),
+        ("claude.py", "CLAUDE_API_KEY"),
+        ("gemini.py", "GEMINI_API_KEY"),
+        ("gemini.py", "GOOGLE_API_KEY"),
+    ],
+)
+def test_key_selects_the_provider(run, name, variable):
+    """With one the embedded server is not used: the error is the one that a broken key gives."""
+    status, printed, complaint = run(name, **{variable: "no\x01key"})
+
+    assert (status, printed) == (1, "")
+    assert complaint.startswith("\nConfigurationError: ")
+
+
+def test_tools_example_alone(run):
+    """Both calls are shown as they come, answered, and the answer knows both results."""
+    status, printed, complaint = run("tools_example.py")
+
+    assert (status, complaint) == (0, "")
+    assert "No OPENAI_API_KEY" in printed
+    assert '[call 0: get_weather] {"city": "Cologne"}\n' in printed
+    assert '[call 1: get_weather] {"city": "Lisbon"}\n' in printed
+    assert "[result of get_weather: rain, 14 °C]\n[result of get_weather: sun, 26 °C]" in printed
+    assert printed.endswith("The stations say: rain, 14 °C / sun, 26 °C.\n")
+
+
+def test_tools_example_answers_every_call(run):
+    """Also one that cannot be run; what the model then says is the end."""
+    calls = (
+        ToolCall("a", "get_weather", '{"city": "Cologne"}'),
+        ToolCall("b", "get_weather", '{"ci'),
+        ToolCall("c", "get_weather", '{"city": "Atlantis"}'),
+    )
+    with FakeServer(Reply(tool_calls=calls), "Only Cologne.") as server:
+        status, printed, complaint = run("tools_example.py", *at(server))
+        _, asked, *results = server.requests[1].json["messages"][1:]
+
+    assert (status, complaint) == (0, "")
+    assert [call["id"] for call in asked["tool_calls"]] == ["a", "b", "c"]
+    assert [result["tool_call_id"] for result in results] == ["a", "b", "c"]
+    assert [result["content"].startswith("error: ") for result in results] == [False, True, True]
+    assert printed.endswith("Only Cologne.\n")
+
+
+def test_tools_example_does_not_go_on_forever(run):
+    """A model that only calls is stopped."""
+    with FakeServer(default=Reply(tool_calls=[ToolCall("a", "get_weather", "{}")])) as server:
+        status, printed, _ = run("tools_example.py", *at(server))
+
+        assert len(server.requests) == 6
+    assert status == 0
+    assert printed.endswith("[stopped after 5 rounds]\n")
+
+
+def test_vision_example_alone(run):
+    """The painted picture arrives."""
+    status, printed, complaint = run("vision_example.py")
+
+    assert (status, complaint) == (0, "")
+    assert "No OPENAI_API_KEY" in printed
+    assert re.search(r"\nI got image/png of \d+ bytes\.", printed)
+    assert printed.endswith("[finished: stop]\n")
+
+
+def test_vision_example_with_a_file(run, tmp_path):
+    """The bytes of the file are sent, with the question."""
+    picture = b"\x89PNG\r\n\x1a\n and so on"
+    tmp_path.joinpath("mine.png").write_bytes(picture)
+    with FakeServer("A cat") as server:
+        status, printed, _ = run("vision_example.py", "mine.png", "--question", "Who?", *at(server))
+        (message,) = server.requests[0].json["messages"]
+
+    assert status == 0
+    assert printed.startswith("A cat\n")
+    text, image = message["content"]
+    assert text["text"] == "Who?"
+    assert base64.b64decode(image["image_url"]["url"].partition(",")[2]) == picture
+
+
+def test_vision_example_without_the_file(run):
+    """One line says which."""
+    status, _, complaint = run("vision_example.py", "nowhere.png")
+
+    assert status == 1
+    assert complaint.startswith("nowhere.png: ")
+    assert complaint.count("\n") == 1
+
+
+def test_structured_example_alone(run):
+    """The reply is data."""
+    status, printed, complaint = run("structured_example.py")
+
+    assert (status, complaint) == (0, "")
+    assert "No OPENAI_API_KEY" in printed
+    assert printed.endswith("born:      1815\nknown for: the first program\nknown for: notes\n")
+
+
+def test_structured_example_sends_its_schema(run):
+    """And does not read half a reply."""
+    with FakeServer(Reply('{"name": "Ad', finish_reason="length")) as server:
+        status, _, complaint = run("structured_example.py", *at(server))
+        wanted = server.requests[0].json["response_format"]["json_schema"]
+
+    assert (status, complaint) == (1, 'no answer (length): {"name": "Ad\n')
+    assert wanted["schema"]["required"] == ["name", "born", "known_for"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "variable"),
+    [
+        ("claude:claude-sonnet-5", "ANTHROPIC_API_KEY"),
+        ("gemini:gemini-3.7-flash", "GEMINI_API_KEY"),
+        ("responses:gpt-5.4-mini", "OPENAI_API_KEY"),
+        ("openai:gpt-5.4-mini", "OPENAI_API_KEY"),
+        ("grok:grok-4.6", "XAI_API_KEY"),
+        ("groq:llama", "GROQ_API_KEY"),
+    ],
+)
+def test_any_provider_alone(run, spec, variable):
+    """Without its key every provider is played by the embedded server."""
+    status, printed, complaint = run("any_provider.py", spec, "Hello?")
+
+    assert (status, complaint) == (0, "")
+    assert variable in printed.splitlines()[0]
+    assert f", {spec.partition(':')[2]}:\nHello from the embedded server" in printed
+    assert printed.endswith("[finished: stop]\n")
+
+
+def test_any_provider_at_an_address(run):
+    """What stands behind the @ is asked."""
+    with FakeServer("Hi there") as server:
+        status, printed, _ = run("any_provider.py", f"custom:m@{server.base_url}", "Hello?")
+
+        assert server.requests[0].json["messages"][-1]["content"] == "Hello?"
+    assert (status, printed) == (0, "custom, m:\nHi there\n[finished: stop]\n")
+
+
+def test_any_provider_lists_them(run):
+    """One a line, with the address if the table has it."""
+    status, printed, _ = run("any_provider.py", "--list")
+
+    assert status == 0
+    assert "\nclaude " in printed
+    assert "\nopenrouter   https://openrouter.ai/api/v1\n" in printed
+
+
+@pytest.mark.parametrize("spec", ["clode:x", "claude", "claude:m@http://127.0.0.1:9"])
+def test_any_provider_that_cannot_be_is_one_line(run, spec):
+    """The embedded server does not cover up a slip."""
+    status, printed, complaint = run("any_provider.py", spec)
+
+    assert (status, printed) == (1, "")
+    assert re.fullmatch(r"\nConfigurationError: .+\n", complaint)
