@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import ClassVar, Optional, TypeVar, Union
+from typing import Callable, ClassVar, Optional, TypeVar, Union
 from urllib.parse import urlsplit
 
 from cloudllm_sync.clients.provider import Provider
@@ -88,6 +88,8 @@ class Client:
         if isinstance(max_retries, bool) or not isinstance(max_retries, int) or max_retries < 0:
             raise ConfigurationError(f"max_retries must be 0 or more, not {max_retries!r}")
         self._max_retries = max_retries
+        if not isinstance(observers, Iterable):
+            raise ConfigurationError("observers must be a sequence of Observer")
         self._observers = tuple(observers)
         endpoint = Endpoint(
             provider=provider.name,
@@ -268,13 +270,21 @@ class Client:
         source = ReplySource(call, self._codec.decoder, self.provider_name)
         return ChatStream(source, info=info, observers=self._observers)
 
-    def _amend(self, wire: WireRequest, error: APIError) -> Optional[WireRequest]:
-        """The request without what this server refuses; later requests leave it out at once."""
+    def _amend(
+        self, wire: WireRequest, error: APIError
+    ) -> Optional[tuple[WireRequest, Callable[[], None]]]:
+        """The request without what this server refuses, and what to do once it is accepted:
+        later requests leave it out at once. An error that only quotes the prompt changes nothing.
+        """
         amended = self._codec.amend(wire, error)
         if amended is None:
             return None
-        wire, self._codec = amended
-        return wire
+        plainer, codec = amended
+
+        def remember() -> None:
+            self._codec = codec
+
+        return plainer, remember
 
 
 _Value = TypeVar("_Value")

@@ -222,7 +222,9 @@ class _FirstToAnswer:
 
     def verdict(self) -> Optional[CloudLLMError]:
         """Whole if the stream inside has come to its end, which it does only when it is whole."""
-        return None if self._ended else StreamInterrupted("the reply has not ended")
+        if self._ended or (self._stream is not None and self._stream.ended_well):
+            return None
+        return StreamInterrupted("the reply has not ended")
 
     def reopen(self, error: CloudLLMError) -> bool:
         """Never: taking over is done where the chunks come from."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import re
 from collections.abc import Iterable, Mapping
 from typing import Optional
 
@@ -13,6 +14,7 @@ import attrs
 from cloudllm_sync.clients.client import Client
 from cloudllm_sync.errors import ConfigurationError
 from cloudllm_sync.streaming.observer import Observer
+from cloudllm_sync.transport.credentials import mask_urls
 from cloudllm_sync.transport.tls import Cert, Verify
 from cloudllm_sync.values import ChatOptions, Limits, Timeouts
 
@@ -91,7 +93,9 @@ def add_provider(name: str, *, base_url: str, key_variables: Iterable[str] = ())
         ConfigurationError: A name that `open_client()` could not tell from its model.
     """
     global _table
-    if not name or name != name.strip().lower() or any(char in name for char in ":@/ "):
+    if isinstance(key_variables, str):
+        raise ConfigurationError("key_variables must be a sequence of names, not one string")
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9._-]+", name):
         raise ConfigurationError(f"{name!r} is no provider's name: use lower-case letters")
     _table = {**_table, name: _server(name, base_url, *key_variables)}
 
@@ -156,9 +160,9 @@ def _parse(spec: str) -> tuple[KnownProvider, str, Optional[str]]:
         raise ConfigurationError(
             f"no provider {name[:40]!r}: {hint}known are {', '.join(sorted(_table))}"
         )
-    model, at, base_url = rest.rpartition("@")
-    if not at or not base_url.lower().startswith(("http://", "https://")):
-        model, base_url = rest, ""
+    model, *address = re.split(r"@(?=https?://)", rest, maxsplit=1, flags=re.IGNORECASE)
+    base_url = address[0] if address else ""
+    spec = mask_urls(spec)
     if not colon or not model.strip():
         raise ConfigurationError(f"{spec!r} names no model: write {row.name}:MODEL")
     if not base_url and row.name in ("azure", "custom"):

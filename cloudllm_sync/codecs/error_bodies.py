@@ -211,7 +211,10 @@ def _classify(status: int | None, found: _Found) -> type[APIError]:
 def _build(provider: str, where: str, status: int | None, found: _Found, body: str) -> APIError:
     cls = _classify(status, found)
     hint = next((f" ({hint})" for kind, hint in _HINTS if issubclass(cls, kind)), "")
-    named_overload = status is None and cls in (ServerError, RateLimitError)
+    # Without a status, only what names an overload is sure not to be a verdict on the prompt.
+    named = _by_names(f"{found.type or ''} {found.code or ''}")
+    overload = named in (ServerError, RateLimitError) or "overloaded" in found.message.lower()
+    named_overload = status is None and overload and issubclass(cls, (ServerError, RateLimitError))
     return cls(
         f"{provider} {where}: {found.message.strip()}{hint}",
         status_code=status,

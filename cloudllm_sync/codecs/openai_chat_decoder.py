@@ -237,6 +237,7 @@ class OpenAIChatDecoder:
         for rest in deltas:
             yield MessageChunk(tool_call_delta=rest)
         if raw is not None:
+            self._keep_thoughts()
             yield self._finish_chunk(raw)
 
     def _note_delta(self, delta: _Delta) -> None:
@@ -253,6 +254,13 @@ class OpenAIChatDecoder:
     def _finish_chunk(self, raw: str | None) -> MessageChunk:
         word = normalise(raw, calls_made=self._calls.any())
         return MessageChunk(finish_reason=word, raw_finish_reason=raw)
+
+    def _keep_thoughts(self) -> None:
+        """Have the reasoning sent back in a tool loop; once the reply's end is known."""
+        if self._thoughts and self._calls.any():
+            # DeepSeek wants it back in a tool loop; servers without the field never get it.
+            state = self.facts.provider_state or {}
+            self.facts.provider_state = {**state, "reasoning_content": "".join(self._thoughts)}
 
     def _note_usage(self, usage: TokenUsage | None) -> None:
         if usage is not None:
@@ -271,11 +279,8 @@ class OpenAIChatDecoder:
         held = MessageChunk(rest("content"), rest("reasoning"), rest("refusal"))
         chunks = [held] if held != MessageChunk() else []
         chunks += [MessageChunk(tool_call_delta=delta) for delta in self._calls.rest()]
-        if self._thoughts and self._calls.any():
-            # DeepSeek wants it back in a tool loop; servers without the field never get it.
-            state = self.facts.provider_state or {}
-            self.facts.provider_state = {**state, "reasoning_content": "".join(self._thoughts)}
-        if self._raw_finish is None and self._calls.any():
+        self._keep_thoughts()
+        if self.ended and self._raw_finish is None and self._calls.any():
             chunks.append(self._finish_chunk(None))
         if self._usage is not None:
             chunks.append(MessageChunk(usage=self._usage))

@@ -105,7 +105,8 @@ class Conversation:
         """A turn whose reply is streamed; None if the client cannot."""
         turn = self._begin(new, wish, ticket)
         try:
-            stream = self.client.send_message_stream(turn.request, wish.tools, **wish.given())
+            open_stream = getattr(self.client, "send_message_stream", None)
+            stream = open_stream and open_stream(turn.request, wish.tools, **wish.given())
         except BaseException as error:
             turn.settle(None, _as_failure(error))
             raise

@@ -5,6 +5,7 @@ A ticket is held while a reply streams; no lock is.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -19,18 +20,22 @@ __all__ = ["Ticket", "TicketQueue", "checked_timeout"]
 class Ticket:
     """A place in the queue; once it is granted, the turn."""
 
-    __slots__ = ("_granted", "_queue", "thread")
+    __slots__ = ("_gate", "_queue", "thread")
 
     def __init__(self, queue: TicketQueue) -> None:
         self._queue = queue
-        self._granted = threading.Event()
+        # A bare lock, taken at birth: an Event has one inside that is not re-entrant, and the
+        # garbage collector may end a turn, and so grant this one, while its thread begins to wait.
+        self._gate = threading.Lock()
+        self._gate.acquire()
         # Not its number: that is used again once the thread has ended.
         self.thread: Optional[threading.Thread] = None
         """The thread that took the turn; written by that thread."""
 
     def grant(self) -> None:
         """It is this ticket's turn."""
-        self._granted.set()
+        with contextlib.suppress(RuntimeError):  # it was granted, or cancelled, before
+            self._gate.release()
 
     def wait(self, timeout_s: float, cancellation: Cancellation) -> None:
         """Wait for the turn.
@@ -42,20 +47,20 @@ class Ticket:
         """
         me = threading.current_thread()
         began = time.monotonic()
-        if not self._granted.is_set() and self._queue.running_thread() is me:
+        if self._gate.locked() and self._queue.running_thread() is me:
             self.release()
             raise SessionBusyError(
                 "this thread has an unfinished stream on this session, and would wait for itself: "
                 "read the stream to its end, or close it, first"
             )
-        cancellation.on_cancel(self._granted.set)
+        cancellation.on_cancel(self.grant)
         try:
-            self._granted.wait(timeout_s)
+            self._gate.acquire(timeout=timeout_s)
         except BaseException:
             self.release()  # Ctrl-C
             raise
         finally:
-            cancellation.forget(self._granted.set)
+            cancellation.forget(self.grant)
         if cancellation.requested:
             self.release()
             raise cancellation.error()

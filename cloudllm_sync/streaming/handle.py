@@ -99,6 +99,8 @@ class StreamHandle:
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the last callback to return; whether it has, within `timeout` seconds."""
+        if threading.current_thread() is self._worker:
+            return self._done.is_set()  # a callback cannot wait for itself to return
         return self._done.wait(timeout)
 
     def done(self) -> bool:
@@ -128,8 +130,7 @@ class StreamHandle:
 
     def _run(self) -> None:
         try:
-            with using(self._cancellation):
-                self._read()
+            self._read()
             self._call_last()
         finally:
             self._done.set()
@@ -139,7 +140,8 @@ class StreamHandle:
     def _read(self) -> None:
         on_chunk = self._on_chunk
         try:
-            self._stream = stream = self._open_stream()
+            with using(self._cancellation):
+                self._stream = stream = self._open_stream()
             if on_chunk is None:
                 self._message = stream.result()
                 return

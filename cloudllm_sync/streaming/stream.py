@@ -136,6 +136,11 @@ class ChatStream(Iterator[MessageChunk]):
         return self._arrived.usage or self._source.facts.usage
 
     @property
+    def ended_well(self) -> bool:
+        """Whether the reply has become whole."""
+        return self._message is not None
+
+    @property
     def request_id(self) -> str | None:
         """The provider's name for the request, for its support."""
         return self._source.request_id
@@ -160,7 +165,11 @@ class ChatStream(Iterator[MessageChunk]):
         if self._arrived.finish_reason is not None and not self._source.cancellation.requested:
             self._next_chunk = _no_more_chunks
             self._source.abort()
-            self._complete()
+            error = self._source.verdict()
+            if error is None:
+                self._complete()
+            else:
+                self._fail(error)
             return
         cancellation = self._source.cancellation
         closed = StreamCancelled("the reply was closed before its end")
@@ -244,6 +253,11 @@ class ChatStream(Iterator[MessageChunk]):
         except CloudLLMError as error:
             self._error = error
             self._tell(None, error)
+            raise
+        except BaseException as cause:
+            # Ctrl-C in a store: whether the turn was kept is the store's to say, not to do again.
+            self._error = StreamCancelled("the reply was interrupted while it was being kept")
+            self._error.__cause__ = cause
             raise
         self._message = message
         self._tell(message, None)

@@ -59,7 +59,7 @@ class Call:
         *,
         max_retries: int,
         cancellation: Cancellation,
-        amend: Callable[[WireRequest, APIError], Optional[WireRequest]],
+        amend: Callable[[WireRequest, APIError], Optional[tuple[WireRequest, Callable[[], None]]]],
         on_retry: Callable[[CloudLLMError, float], None],
     ) -> None:
         self.cancellation = cancellation
@@ -71,7 +71,7 @@ class Call:
         self._wire = wire
         self._max_retries = max_retries
         self._amend = amend
-        self._amended = False
+        self._accepted: Optional[Callable[[], None]] = None
         self._on_retry = on_retry
         self._claim = Claim(self.clocks, cancellation)
         self._failures = 0
@@ -89,6 +89,8 @@ class Call:
         while True:
             failure = self._attempt()
             if failure is None:
+                if self._accepted is not None:
+                    self._accepted()
                 return
             self._recover(failure)
 
@@ -103,10 +105,10 @@ class Call:
 
     def _recover(self, failure: CloudLLMError) -> None:
         """Make the next attempt possible, or raise."""
-        if isinstance(failure, APIError) and not self._amended:
+        if isinstance(failure, APIError) and self._accepted is None:
             amended = self._amend(self._wire, failure)
             if amended is not None:
-                self._wire, self._amended = amended, True
+                self._wire, self._accepted = amended
                 return
         if self._stale(failure):
             self._claim.fresh = True
@@ -180,6 +182,8 @@ class Call:
             error.args = tuple(key.mask(arg) if isinstance(arg, str) else arg for arg in error.args)
             if isinstance(error, APIError):
                 error.body = key.mask(error.body)
+                error.code = error.code and key.mask(error.code)
+                error.type = error.type and key.mask(error.type)
         error.attempts = self.attempts
         return with_context(error, request_id=self.request_id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import NoReturn
 
@@ -50,7 +51,12 @@ class ApiKey:
 
         What is shorter than any provider's key, a test's `k` say, would only mask words.
         """
-        return text.replace(self._value, _MASK) if len(self._value) >= _SHORTEST_KEY else text
+        if len(self._value) < _SHORTEST_KEY:
+            return text
+        escaped = json.dumps(self._value)[1:-1]
+        for form in (self._value, escaped, escaped.replace("/", "\\/")):
+            text = text.replace(form, _MASK)
+        return text
 
     def __repr__(self) -> str:
         return f"ApiKey({_MASK!r})"

@@ -130,6 +130,12 @@ def _proxies_for(url: str, given: Mapping[str, str] | None) -> dict[str, str]:
     """The proxies for this address: those given, else the environment's; none for loopback."""
     if is_loopback(url):
         return {}
-    if given is not None:
-        return dict(given)
-    return dict(get_environ_proxies(url))
+    proxies = dict(get_environ_proxies(url) if given is None else given)
+    for scheme, proxy in proxies.items():
+        if not isinstance(proxy, str):
+            raise ConfigurationError(f"the proxy for {scheme!r} must be an address, not {proxy!r}")
+        if proxy.lower().startswith("socks"):
+            raise ConfigurationError(
+                f"the proxy for {scheme!r} speaks SOCKS, which is not supported: use an HTTP proxy"
+            )
+    return proxies

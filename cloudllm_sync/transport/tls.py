@@ -48,7 +48,7 @@ def tls_context(verify: Verify, cert: Cert) -> ssl.SSLContext:
             context.load_cert_chain(cert)
         elif cert is not None:
             context.load_cert_chain(cert[0], cert[1])
-    except (OSError, TypeError) as error:
+    except (OSError, TypeError, IndexError) as error:
         raise ConfigurationError(
             f"verify={verify!r}, cert={cert!r} cannot be loaded ({error}): give paths of PEM files"
         ) from error

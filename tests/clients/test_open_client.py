@@ -24,6 +24,7 @@ from cloudllm_sync.testing import FakeServer
         ("ollama:llama3.2:3b", OpenAICompatibleClient, "llama3.2:3b"),
         ("openrouter:vendor/model:free", OpenAICompatibleClient, "vendor/model:free"),
         ("custom:me@home@http://localhost:1/v1", OpenAICompatibleClient, "me@home"),
+        ("openai:gpt-5@https://llm.example/@tenant/v1", OpenAIClient, "gpt-5"),
     ],
 )
 def test_string_names_provider_and_model(spec, kind, model):
@@ -67,6 +68,7 @@ def test_missing_key_names_the_variable(monkeypatch):
         ("openai:", "names no model"),
         ("custom:m", "needs an address"),
         (7, "expected 'provider:model'"),
+        ("openai:m@https://user:pw@llm.example/v1", "user name or password"),
     ],
 )
 def test_string_that_names_nothing_is_refused(spec, said):

@@ -206,7 +206,9 @@ def test_page_of_unclosed_tags_takes_no_time(piece):
 @pytest.mark.parametrize(
     ("body", "expected", "retryable"),
     [
-        (said(), ServerError, True),
+        (said(), ServerError, False),
+        (said("The model is overloaded"), ServerError, True),
+        (said("blocked", type="moderation"), ServerError, False),
         (said(type="overloaded_error"), ServerError, True),
         (said(type="server_error"), ServerError, True),
         (said(type="rate_limit_error"), RateLimitError, True),

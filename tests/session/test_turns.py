@@ -98,11 +98,14 @@ def test_ctrl_c_while_waiting_leaves_the_queue(queue, nobody_cancels):
     """The one behind is not held up by one that has gone."""
     first, second, third = queue.enter(), queue.enter(), queue.enter()
 
-    class Interrupted(threading.Event):
-        def wait(self, timeout=None):
+    class Interrupted:
+        def locked(self):
+            return True
+
+        def acquire(self, timeout):
             raise KeyboardInterrupt
 
-    second._granted = Interrupted()
+    second._gate = Interrupted()
     with pytest.raises(KeyboardInterrupt):
         second.wait(5, nobody_cancels)
     first.release()
