@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import enum
 import logging
-import os
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Callable, ClassVar, Optional, TypeVar, Union
 from urllib.parse import urlsplit
 
-from cloudllm_sync.clients.provider import Provider
+from cloudllm_sync.clients.provider import Provider, key_in_environment
 from cloudllm_sync.codecs import ChatRequest, Codec, WireRequest
 from cloudllm_sync.codecs.conversation import as_messages, as_tools
 from cloudllm_sync.errors import APIError, CloudLLMError, ConfigurationError
@@ -332,13 +331,8 @@ def _checked_url(url: str, allow_http: bool) -> str:
 def _find_key(provider: Provider, given: Optional[str]) -> Optional[ApiKey]:
     if given is not None:
         return ApiKey(given, "api_key")
-    for variable in provider.key_variables:
-        if os.environ.get(variable, "").strip():
-            return ApiKey(os.environ[variable], variable)
-    if provider.key_needed:
-        names = " or ".join(provider.key_variables)
-        raise ConfigurationError(f"no API key for {provider.name}: pass api_key or set {names}")
-    return None
+    found = key_in_environment(provider.name, provider.key_variables, needed=provider.key_needed)
+    return None if found is None else ApiKey(found[1], found[0])
 
 
 def _merged_headers(provider: Provider, given: Optional[Mapping[str, str]]) -> dict[str, str]:

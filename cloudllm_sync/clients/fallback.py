@@ -21,6 +21,7 @@ from cloudllm_sync.errors import (
     TransportError,
 )
 from cloudllm_sync.streaming.handle import OnChunk, OnError, OnFinish, StreamHandle
+from cloudllm_sync.streaming.sources import NoClocks
 from cloudllm_sync.streaming.stream import ChatStream
 from cloudllm_sync.transport.cancellation import current_cancellation, using
 from cloudllm_sync.values import ChatOptions, Message, MessageChunk, Timeouts, ToolDefinition
@@ -138,12 +139,6 @@ def _signed(message: Message, client: ClientWrapper) -> Message:
     return message if message.model else attrs.evolve(message, model=client.model_name)
 
 
-class _NoClocks:
-    """The streams inside keep their own clocks."""
-
-    chunk_came = False
-
-
 _Candidate = tuple[ClientWrapper, Callable[[], Optional[ChatStream]]]
 
 
@@ -155,7 +150,7 @@ class _FirstToAnswer:
         self._stream: Optional[ChatStream] = None
         self._client: Optional[ClientWrapper] = None
         self.cancellation = current_cancellation()
-        self.progress = _NoClocks()
+        self.progress = NoClocks()
         self._ended = False
 
     def open_next(self) -> None:

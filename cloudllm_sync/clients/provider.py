@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from typing import Optional
 
 import attrs
 
-__all__ = ["Provider"]
+from cloudllm_sync.errors import ConfigurationError
+
+__all__ = ["Provider", "key_in_environment"]
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -21,3 +25,20 @@ class Provider:
     key_header: str = "Authorization"
     key_prefix: str = "Bearer "
     headers: Mapping[str, str] = attrs.field(factory=dict)
+
+
+def key_in_environment(
+    provider: str, variables: Sequence[str], *, needed: bool
+) -> Optional[tuple[str, str]]:
+    """The first of these variables that is set, and the key in it; None if none has to be.
+
+    Raises:
+        ConfigurationError: A key is needed and none is set.
+    """
+    for variable in variables:
+        if os.environ.get(variable, "").strip():
+            return variable, os.environ[variable]
+    if needed:
+        names = " or ".join(variables)
+        raise ConfigurationError(f"no API key for {provider}: pass api_key or set {names}")
+    return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import Optional
@@ -12,6 +11,7 @@ from typing import Optional
 import attrs
 
 from cloudllm_sync.clients.client import Client
+from cloudllm_sync.clients.provider import key_in_environment
 from cloudllm_sync.errors import ConfigurationError
 from cloudllm_sync.streaming.observer import Observer
 from cloudllm_sync.transport.credentials import mask_urls
@@ -171,10 +171,8 @@ def _parse(spec: str) -> tuple[KnownProvider, str, Optional[str]]:
 
 
 def _key_of(row: KnownProvider, given: Optional[str]) -> Optional[str]:
-    if given is not None or not row.key_variables:
+    if given is not None:
         return given
-    for variable in row.key_variables:
-        if os.environ.get(variable, "").strip():
-            return os.environ[variable]
-    names = " or ".join(row.key_variables)
-    raise ConfigurationError(f"no API key for {row.name}: pass api_key or set {names}")
+    variables = row.key_variables
+    found = key_in_environment(row.name, variables, needed=bool(variables))
+    return None if found is None else found[1]

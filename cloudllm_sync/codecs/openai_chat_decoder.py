@@ -301,14 +301,12 @@ def _tidy(body: Any) -> _Chunk:
     known = {name: body.get(name) for name in _FirstChunk.__struct_fields__}
     choices = known["choices"]
     if isinstance(choices, list):
-        known["choices"] = [_tidy_choice(choice) for choice in choices if _is_object(choice)]
+        known["choices"] = [
+            _tidy_choice(choice) for choice in choices if isinstance(choice, Mapping)
+        ]
     else:
         known["choices"] = None
     return _FirstChunk(**known)
-
-
-def _is_object(value: Any) -> bool:
-    return isinstance(value, Mapping)
 
 
 def _tidy_choice(choice: Mapping[str, Any]) -> _Choice:

@@ -11,7 +11,7 @@ from cloudllm_sync.transport.call import Call
 from cloudllm_sync.transport.cancellation import Cancellation, current_cancellation
 from cloudllm_sync.values import MessageChunk
 
-__all__ = ["ChunkList", "Progress", "ReplySource", "Source"]
+__all__ = ["ChunkList", "NoClocks", "Progress", "ReplySource", "Source"]
 
 
 class Progress(Protocol):
@@ -137,7 +137,9 @@ class ReplySource:
         self._call.abort()
 
 
-class _NoClocks:
+class NoClocks:
+    """For chunks whose maker has clocks of its own, or none."""
+
     chunk_came = False
 
 
@@ -151,7 +153,7 @@ class ChunkList:
         self._finished = False
         self.cancellation = current_cancellation()
         self.facts = ReplyFacts()
-        self.progress: Progress = _NoClocks()
+        self.progress: Progress = NoClocks()
 
     def chunks(self) -> Iterator[MessageChunk]:
         """The chunks, until a cancel."""

@@ -121,10 +121,10 @@ class Call:
         _log.debug("attempt %d failed, next in %.2f s", self.attempts, delay)
         left = self.clocks.total_left_s()
         if self.cancellation.wait(min(delay, max(left, 0.0))):
-            raise self._finished(self.cancellation.error())
+            raise self.describe(self.cancellation.error())
         if delay >= left:
             late = self._explain(self.clocks.total_expired(), opened=False)
-            raise self._finished(late) from failure
+            raise self.describe(late) from failure
 
     def _stale(self, failure: CloudLLMError) -> bool:
         """Whether a pooled connection turned out to be closed; once, and free."""
@@ -164,7 +164,7 @@ class Call:
             if self.cancellation.requested:
                 failure = self.cancellation.error()  # an error body may have been cut short by it
             self.abort()
-            self._finished(failure)
+            self.describe(failure)
         return failure
 
     def _explain(self, error: BaseException, *, opened: bool) -> CloudLLMError:
@@ -176,7 +176,8 @@ class Call:
             opened=opened,
         )
 
-    def _finished(self, error: CloudLLMError) -> CloudLLMError:
+    def describe(self, error: CloudLLMError) -> CloudLLMError:
+        """The error with what this call knows: attempts, request id; the key masked."""
         key = self._endpoint.key
         if key is not None:
             error.args = tuple(key.mask(arg) if isinstance(arg, str) else arg for arg in error.args)
@@ -252,11 +253,7 @@ class Call:
             # After a shutdown, a body without a length ends as if it were whole.
             failure = self.cancellation.error()
         if failure is not None:
-            raise self._finished(failure)
-
-    def describe(self, error: CloudLLMError) -> CloudLLMError:
-        """The error with what this call knows: attempts, request id; the key masked."""
-        return self._finished(error)
+            raise self.describe(failure)
 
     def release(self) -> None:
         """The reply is whole. The connection serves the next call if the body ends here, too.
