@@ -20,6 +20,7 @@ from cloudllm_sync.session.stores import SessionStore, StoredSession
 from cloudllm_sync.session.turns import Ticket, TicketQueue
 from cloudllm_sync.streaming.stream import ChatStream
 from cloudllm_sync.transport.cancellation import current_cancellation
+from cloudllm_sync.transport.forks import renew_in_children
 from cloudllm_sync.values import ChatOptions, Message, Role, Timeouts, ToolDefinition
 
 __all__ = ["Conversation", "Partial", "Wish"]
@@ -71,6 +72,11 @@ class Conversation:
         self.system: tuple[Message, ...] = ()
         self.state = self._load()
         self.set_system_prompt(system_prompt)
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """In a forked child: a lock of its own."""
+        self._lock = threading.RLock()
 
     def set_system_prompt(self, text: str) -> None:
         """Another system prompt, from the next turn on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 
 import pytest
@@ -24,11 +25,11 @@ def nobody_cancels():
 def test_first_ticket_runs_and_the_next_one_after_it(queue):
     """release() lets the next one run."""
     first, second = queue.enter(), queue.enter()
-    assert queue.is_running(first)
+    assert first.is_running()
 
     first.release()
 
-    assert queue.is_running(second)
+    assert second.is_running()
 
 
 def test_waiting_ticket_may_leave(queue):
@@ -38,7 +39,7 @@ def test_waiting_ticket_may_leave(queue):
     second.release()
     first.release()
 
-    assert queue.is_running(third)
+    assert third.is_running()
 
 
 def test_release_counts_once(queue):
@@ -48,7 +49,7 @@ def test_release_counts_once(queue):
     first.release()
     first.release()
 
-    assert queue.is_running(second)
+    assert second.is_running()
 
 
 def test_ticket_for_another_thread_is_not_this_thread_s(queue, nobody_cancels, elsewhere):
@@ -73,7 +74,7 @@ def test_ticket_for_another_thread_is_not_this_thread_s(queue, nobody_cancels, e
         waiting.set()
         done.result(5)
 
-    assert queue.is_running(second)
+    assert second.is_running()
 
 
 def test_new_thread_with_an_old_thread_s_number_is_not_refused(queue, nobody_cancels):
@@ -105,12 +106,37 @@ def test_ctrl_c_while_waiting_leaves_the_queue(queue, nobody_cancels):
         def acquire(self, timeout):
             raise KeyboardInterrupt
 
-    second._gate = Interrupted()
+    second._place.gate = Interrupted()
     with pytest.raises(KeyboardInterrupt):
         second.wait(5, nobody_cancels)
     first.release()
 
-    assert queue.is_running(third)
+    assert third.is_running()
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_ticket_that_nobody_holds_has_left_the_queue(queue, place):
+    """A Ctrl-C may come right after enter(), before anybody could give the ticket back."""
+    tickets = [queue.enter(), queue.enter(), queue.enter()]
+    del tickets[place]
+    gc.collect()
+
+    tickets[0].release()
+
+    assert tickets[1].is_running()
+
+
+def test_forked_child_begins_with_an_empty_queue(queue):
+    """The turn that runs is that of a thread which the child does not have."""
+    running, waiting = queue.enter(), queue.enter()
+
+    queue.renew()
+    ticket = queue.enter()
+    begins = ticket.is_running()
+    running.release()
+    waiting.release()
+
+    assert (True, True) == (begins, ticket.is_running())
 
 
 def test_cancelled_wait_leaves_the_queue(queue):
@@ -124,7 +150,7 @@ def test_cancelled_wait_leaves_the_queue(queue):
     first.release()
 
     assert isinstance(caught.value.__cause__, KeyError)
-    assert queue.is_running(third)
+    assert third.is_running()
 
 
 def test_cancelled_turn_that_had_come_is_given_back(queue):
@@ -136,7 +162,7 @@ def test_cancelled_turn_that_had_come_is_given_back(queue):
     with pytest.raises(StreamCancelled):
         first.wait(5, cancellation)
 
-    assert queue.is_running(second)
+    assert second.is_running()
 
 
 def test_wait_leaves_nothing_behind_in_the_cancellation(queue):

@@ -8,6 +8,7 @@ from typing import Optional
 
 from cloudllm_sync.errors import CommitConflictError
 from cloudllm_sync.session.stores import StoredSession
+from cloudllm_sync.transport.forks import renew_in_children
 from cloudllm_sync.values import Message, TokenUsage
 
 __all__ = ["MemoryStore"]
@@ -20,6 +21,11 @@ class MemoryStore:
         # Re-entrant, as the garbage collector may end a stream, and so a turn, anywhere.
         self._lock = threading.RLock()
         self._sessions: dict[str, StoredSession] = {}  # guarded by _lock
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """In a forked child: a lock of its own."""
+        self._lock = threading.RLock()
 
     def load(self, session_id: str) -> StoredSession:
         """The conversation; an unknown one is empty."""

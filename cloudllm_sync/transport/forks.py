@@ -1,0 +1,38 @@
+"""Locks after a fork: a child has its parent's as they were, maybe held by a thread it lacks."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from typing import Protocol
+
+__all__ = ["Renewable", "renew_in_children"]
+
+
+class Renewable(Protocol):
+    """Something with locks, or with marks of threads, that a child cannot use."""
+
+    def renew(self) -> None:
+        """Make them anew. Called in the child, before anything else runs there."""
+
+
+_known: weakref.WeakSet[Renewable] = weakref.WeakSet()  # guarded by _lock
+_lock = threading.Lock()
+
+
+def renew_in_children(thing: Renewable) -> None:
+    """Have `thing` renewed in every child that is forked while it lives."""
+    with _lock:
+        _known.add(thing)
+
+
+def _renew_all() -> None:
+    global _lock
+    _lock = threading.Lock()
+    for thing in list(_known):
+        thing.renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all)
