@@ -26,6 +26,7 @@ from urllib3.util import wait_for_write
 from cloudllm_sync.transport.cancellation import Cancellation
 from cloudllm_sync.transport.chunked import CallHTTPResponse
 from cloudllm_sync.transport.clocks import Clocks
+from cloudllm_sync.transport.names import resolve
 
 __all__ = ["CallAdapter", "CallSSLContext", "Claim", "Claiming"]
 
@@ -43,9 +44,10 @@ class Claim:
     """One call's hold on the socket that serves it just now."""
 
     __slots__ = (
-        "_cancellation",
         "_lock",
+        "_pid",
         "_sock",
+        "cancellation",
         "clocks",
         "fresh",
         "received",
@@ -66,7 +68,8 @@ class Claim:
         """Whether a byte of the answer came."""
         self.reused = False
         """Whether the connection had served another call before."""
-        self._cancellation = cancellation
+        self.cancellation = cancellation
+        self._pid = os.getpid()
         self._lock = threading.RLock()
         self._sock: Optional[_CallSocketMixin] = None  # guarded by _lock
 
@@ -75,7 +78,7 @@ class Claim:
         sock.claim = self
         with self._lock:
             self._sock = sock
-            if self._cancellation.requested:
+            if self.cancellation.requested:
                 _shut(sock)
 
     def give_back(self) -> None:
@@ -87,6 +90,8 @@ class Claim:
 
     def wake(self) -> None:
         """End whatever waits on the socket, if it is still ours."""
+        if os.getpid() != self._pid:
+            return  # a forked child has the same connection: to shut it would end the parent's
         with self._lock:
             if self._sock is not None:
                 _shut(self._sock)
@@ -204,16 +209,7 @@ class _CallConnectionMixin:
         """Connect, one address after the other, within the connect clock."""
         claim: Claim = self.claim or _active.claim
         host: str = self.host.strip("[]")  # type: ignore[attr-defined]
-        try:
-            addresses = socket.getaddrinfo(
-                host,
-                self.port,  # type: ignore[attr-defined]
-                0,
-                socket.SOCK_STREAM,
-            )
-        except (socket.gaierror, UnicodeError) as error:
-            known = error if isinstance(error, socket.gaierror) else socket.gaierror(str(error))
-            raise NameResolutionError(host, self, known) from error  # type: ignore[arg-type]
+        addresses = self._addresses(host, claim)
         failure: Optional[OSError] = None
         for tried, (family, kind, protocol, _, address) in enumerate(addresses):
             sock = CallSocket(family, kind, protocol)
@@ -229,6 +225,20 @@ class _CallConnectionMixin:
         if isinstance(failure, socket.timeout):
             raise ConnectTimeoutError(self, str(failure)) from failure
         raise NewConnectionError(self, str(failure)) from failure  # type: ignore[arg-type]
+
+    def _addresses(self, host: str, claim: Claim) -> Any:
+        clocks = claim.clocks
+        seconds = clocks.before_wait()
+        try:
+            addresses = resolve(host, self.port, seconds, claim.cancellation)  # type: ignore[attr-defined]
+        except socket.timeout:
+            late = clocks.expired()
+            raise ConnectTimeoutError(self, f"{host!r} was not resolved in time") from late
+        except (OSError, UnicodeError) as error:
+            known = error if isinstance(error, socket.gaierror) else socket.gaierror(str(error))
+            raise NameResolutionError(host, self, known) from error  # type: ignore[arg-type]
+        clocks.after_wait()
+        return addresses
 
     def _connect(
         self, sock: CallSocket, claim: Claim, address: Any, *, addresses_left: int
