@@ -86,6 +86,8 @@ class Call:
         Raises:
             CloudLLMError: The last attempt's failure.
         """
+        if self.attempts == 0:
+            self._transport.budget.earn()
         while True:
             failure = self._attempt()
             if failure is None:
@@ -116,6 +118,9 @@ class Call:
         self._failures += 1
         delay = retry.next_delay(self._failures, failure, max_retries=self._max_retries)
         if delay is None:
+            raise failure
+        if not self._transport.budget.spend():
+            _log.warning("%s keeps failing: its retries are used up for now", self._where)
             raise failure
         self._on_retry(failure, delay)
         _log.debug("attempt %d failed, next in %.2f s", self.attempts, delay)

@@ -18,8 +18,10 @@ from requests.utils import get_environ_proxies
 
 from cloudllm_sync.codecs import WireRequest
 from cloudllm_sync.errors import ConfigurationError
+from cloudllm_sync.transport.budget import RetryBudget
 from cloudllm_sync.transport.connections import CallAdapter, Claim, Claiming
 from cloudllm_sync.transport.credentials import ApiKey
+from cloudllm_sync.transport.forks import renew_in_children
 from cloudllm_sync.transport.tls import Cert, Verify, tls_context
 from cloudllm_sync.values import Limits
 
@@ -72,11 +74,17 @@ class Transport:
         self._context = (
             tls_context(verify, cert) if endpoint.base_url.startswith("https:") else None
         )
+        self.budget = RetryBudget()
         self._lock = threading.Lock()
-        self._adapter: Optional[CallAdapter] = None  # guarded by _lock
-        self._pid = 0  # guarded by _lock
+        # The process and its connections. Written under _lock; readers take one reference.
+        self._mine: Optional[tuple[int, CallAdapter]] = None
         self._closed = False  # guarded by _lock
         self._templates: dict[str, requests.PreparedRequest] = {}  # single dict operations only
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """In a forked child: a lock of its own. Its connections follow when it needs them."""
+        self._lock = threading.Lock()
 
     def adapter(self) -> CallAdapter:
         """The connections of this process.
@@ -85,24 +93,23 @@ class Transport:
             ConfigurationError: The client is closed.
         """
         pid = os.getpid()
-        adapter = self._adapter
-        if adapter is not None and self._pid == pid:
-            return adapter
+        mine = self._mine
+        if mine is not None and mine[0] == pid:
+            return mine[1]
         with self._lock:
             if self._closed:
                 raise ConfigurationError("the client is closed: make a new one")
-            if self._adapter is None or self._pid != pid:
-                self._adapter = CallAdapter(self._context)
-                self._pid = pid
-            return self._adapter
+            if self._mine is None or self._mine[0] != pid:
+                self._mine = pid, CallAdapter(self._context)
+            return self._mine[1]
 
     def close(self) -> None:
         """Close idle connections and take no more requests; running streams go on."""
         with self._lock:
-            adapter, self._adapter = self._adapter, None
+            mine, self._mine = self._mine, None
             self._closed = True
-        if adapter is not None:
-            adapter.close()
+        if mine is not None and mine[0] == os.getpid():
+            mine[1].close()
 
     def send(self, wire: WireRequest, claim: Claim) -> requests.Response:
         """Post once; the headers of the reply have come."""
