@@ -13,6 +13,20 @@ from typing import Any, Optional, cast
 __all__ = ["CallHTTPResponse"]
 
 
+class _Head:
+    """A file that notes whether it ended while status line and headers were read."""
+
+    def __init__(self, fp: io.BufferedReader) -> None:
+        self._fp = fp
+        self.close = fp.close
+        self.is_cut = False
+
+    def readline(self, limit: int = -1) -> bytes:
+        line = self._fp.readline(limit)
+        self.is_cut = not line
+        return line
+
+
 class CallHTTPResponse(http.client.HTTPResponse):
     """http.client's response; `arrived()` is beside it, and leaves its state as `read1()` does."""
 
@@ -21,6 +35,23 @@ class CallHTTPResponse(http.client.HTTPResponse):
         claim = getattr(sock, "claim", None)
         if claim is not None:
             claim.response = self
+
+    def begin(self) -> None:
+        """Read status line and headers.
+
+        Raises:
+            http.client.RemoteDisconnected: They were cut off. http.client takes what had come for
+                all of them, so that a reply would seem to have begun.
+        """
+        fp = cast(Any, self.fp)
+        self.fp = head = cast(Any, _Head(fp))
+        try:
+            super().begin()
+        finally:
+            if self.fp is head:
+                self.fp = fp
+        if head.is_cut:
+            raise http.client.RemoteDisconnected("the connection ended in the headers")
 
     def arrived(self) -> bytes:
         """The data of all whole chunks in the buffer, which is filled once if it is empty.
