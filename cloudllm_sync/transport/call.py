@@ -268,7 +268,8 @@ class Call:
         if self._raw is None:
             return
         self.cancellation.forget(self._claim.wake)
-        if getattr(self._raw, "chunked", False) and self._raw.connection is not None:
+        framed = self._raw.chunked or self._raw.length_remaining is not None
+        if framed and self._raw.connection is not None:
             self.clocks.at_most(_END_OF_BODY_S)
             try:
                 # A few empty lines may follow the end mark; more is not worth waiting for.

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from cloudllm_sync import ConnectError, OpenAICompatibleClient, StreamCancelled, Timeouts
-from cloudllm_sync.testing import Raw, Reply, Stall, openai_events
+from cloudllm_sync.testing import Raw, Reply, Stall, Wait, openai_events
 from cloudllm_sync.transport.cancellation import Cancellation
 from cloudllm_sync.transport.clocks import Clocks
 from cloudllm_sync.transport.connections import Claim
@@ -42,6 +42,16 @@ def test_connection_is_kept_where_the_end_of_the_body_comes_late(read, serve, ma
         read(client)
 
     assert server.connections == 1
+
+
+def test_streams_with_a_length_in_a_row_use_one_connection(read, serve, make_client):
+    """What follows the end mark is read, as the length says that it comes."""
+    server = serve(default=Raw(*EVENTS, Wait(0.01), b": the end\n\n", framing="length"))
+    client = make_client(server)
+    for _ in range(5):
+        read(client)
+
+    assert 1 == server.connections
 
 
 def test_whole_replies_in_a_row_use_one_connection(serve, make_client):
