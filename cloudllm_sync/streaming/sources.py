@@ -15,9 +15,10 @@ __all__ = ["ChunkList", "NoClocks", "Progress", "ReplySource", "Source"]
 
 
 class Progress(Protocol):
-    """Told that a chunk came, by an assignment."""
+    """Told that a chunk came, and whether it was the last with content, by assignments."""
 
     chunk_came: bool
+    finish_came: bool
 
 
 class Source(Protocol):
@@ -141,6 +142,7 @@ class NoClocks:
     """For chunks whose maker has clocks of its own, or none."""
 
     chunk_came = False
+    finish_came = False
 
 
 class ChunkList:

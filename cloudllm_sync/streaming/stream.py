@@ -95,6 +95,8 @@ class ChatStream(Iterator[MessageChunk]):
             self._add_text(chunk.content)
         else:
             self._arrived.add(chunk)
+            if chunk.finish_reason is not None:
+                self._progress.finish_came = True
         if not self._started:
             self._first_chunk()
         return chunk

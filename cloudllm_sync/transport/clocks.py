@@ -13,6 +13,11 @@ from cloudllm_sync.values import Timeouts
 __all__ = ["Clocks"]
 
 
+# Usage follows the finish reason at once; servers that then neither send an end mark nor close
+# would hold a whole reply back for all of idle_s.
+_AFTER_FINISH_S = 5.0
+
+
 class Clocks:
     """How long the next wait may last. Used by one thread at a time, the reader.
 
@@ -28,6 +33,7 @@ class Clocks:
         "_total_at",
         "_wait_began",
         "chunk_came",
+        "finish_came",
         "fired",
     )
 
@@ -40,13 +46,15 @@ class Clocks:
         self._wait_began = 0.0
         self.chunk_came = False
         """Set by the stream for every chunk; heard before the next wait."""
+        self.finish_came = False
+        """Set by the stream with the finish reason: only usage and the end mark are to come."""
         self.fired: Optional[Clock] = None
         """Which clock ran out."""
 
     def connecting(self) -> None:
         """A new attempt begins."""
         self._phase, self._budget_s = "connect", _seconds(self._timeouts.connect_s)
-        self.chunk_came = False
+        self.chunk_came = self.finish_came = False
         self.fired = None
 
     def sending(self) -> None:
@@ -67,6 +75,8 @@ class Clocks:
         if self.chunk_came:
             self.chunk_came = False
             self._phase, self._budget_s = "idle", _seconds(self._timeouts.idle_s)
+            if self.finish_came:
+                self._budget_s = min(self._budget_s, _AFTER_FINISH_S)
         self._wait_began = now = self._now()
         left = min(self._budget_s, self._total_at - now)
         if left <= 0:

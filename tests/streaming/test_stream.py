@@ -15,10 +15,12 @@ from cloudllm_sync import (
     MessageChunk,
     StreamCancelled,
     StreamInterrupted,
+    Timeouts,
     TokenUsage,
 )
 from cloudllm_sync.streaming.observer import Observer
 from cloudllm_sync.testing import Raw, Reply, Stall, WaitFor, openai_events
+from cloudllm_sync.transport import clocks
 
 EVENTS = openai_events(Reply("one two three", usage=None))
 OPENING, ONE, TWO, THREE, FINISH, DONE = EVENTS
@@ -356,6 +358,15 @@ def test_settler_that_fails_takes_the_end_away():
         with pytest.raises(CloudLLMError) as caught:
             stream.result()
         assert caught.value is failure
+
+
+def test_reply_with_its_finish_reason_is_not_held_back(make_client, serve, monkeypatch):
+    """No end mark, no end of the body: what may still come, its usage, is waited for shortly."""
+    monkeypatch.setattr(clocks, "_AFTER_FINISH_S", 0.05)
+    server = serve(Raw(*openai_events(Reply("one two", done=False)), Stall()))
+    client = make_client(server, timeouts=Timeouts(idle_s=60))
+
+    assert "one two" == client.start_message_stream("hi").result(20).content
 
 
 def test_interrupt_while_connecting_gets_out(make_client, serve, monkeypatch):

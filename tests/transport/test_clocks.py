@@ -81,6 +81,26 @@ def test_waits_use_the_budget_up_and_a_chunk_refills_it(clocks_of, hand):
     assert refilled == 3
 
 
+@pytest.mark.parametrize(("idle_s", "allowed"), [(60, 5.0), (None, 5.0), (2, 2)])
+def test_wait_after_the_finish_reason_is_short(clocks_of, hand, idle_s, allowed):
+    """All of the reply is there: what may follow, its usage, does so at once."""
+    clocks = clocks_of(idle_s=idle_s)
+    clocks.sending()
+    clocks.chunk_came = clocks.finish_came = True
+
+    assert allowed == wait(clocks, hand, 1)
+
+
+def test_attempt_after_a_finish_reason_waits_as_long_as_ever(clocks_of, hand):
+    """A new attempt has not finished."""
+    clocks = clocks_of(idle_s=60)
+    clocks.finish_came = True
+    clocks.connecting()
+    clocks.chunk_came = True
+
+    assert 60 == wait(clocks, hand, 1)
+
+
 def test_time_between_waits_does_not_count(clocks_of, hand):
     """It is the consumer's, but for the total clock."""
     clocks = clocks_of(idle_s=3, total_s=100)
