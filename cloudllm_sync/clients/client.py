@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from cloudllm_sync.clients.provider import Provider, key_in_environment
 from cloudllm_sync.codecs import ChatRequest, Codec, WireRequest
 from cloudllm_sync.codecs.conversation import as_messages, as_tools
-from cloudllm_sync.errors import APIError, CloudLLMError, ConfigurationError
+from cloudllm_sync.errors import APIError, CloudLLMError, ConfigurationError, StreamCancelled
 from cloudllm_sync.streaming.handle import OnChunk, OnError, OnFinish, StreamHandle
 from cloudllm_sync.streaming.observer import CallInfo, Observer, notify
 from cloudllm_sync.streaming.sources import ReplySource
@@ -265,6 +265,11 @@ class Client:
         except CloudLLMError as error:
             failure = error
             notify(self._observers, lambda observer: observer.on_error(info, failure))
+            raise
+        except BaseException as cause:
+            stopped = StreamCancelled(f"opening it was interrupted by {type(cause).__name__}")
+            stopped.__cause__ = cause
+            notify(self._observers, lambda observer: observer.on_error(info, stopped))
             raise
         source = ReplySource(call, self._codec.decoder, self.provider_name)
         return ChatStream(source, info=info, observers=self._observers)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import socket
 
 import pytest
 
-from cloudllm_sync import StreamInterrupted
+from cloudllm_sync import StreamCancelled, StreamInterrupted
 from cloudllm_sync.streaming.observer import Observer
 from cloudllm_sync.testing import Raw, Reply, error_reply, openai_events
 
@@ -61,6 +62,22 @@ def test_notices_come_in_order(read, serve, make_client, no_backoff, script, nam
     assert set(notes.calls) == {notes.calls[0]}
     assert notes.calls[0].model_name == "gpt-5"
     assert notes.values[-1][0] is (outcome.message or outcome.error)
+
+
+def test_ctrl_c_before_the_reply_is_told_as_a_cancel(serve, make_client, monkeypatch):
+    """Who counts calls that run would count this one for ever."""
+    notes = Notes()
+    client = make_client(serve("one"), observers=[notes])
+
+    def interrupt(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(socket, "getaddrinfo", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        client.send_message_stream("hi")
+
+    assert ["start", "error"] == notes.names
+    assert StreamCancelled is type(notes.values[-1][0])
 
 
 def test_close_is_told_as_a_cancel(serve, make_client):
