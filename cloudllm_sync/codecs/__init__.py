@@ -49,10 +49,10 @@ BARE_JSON = "cloudllm.bare-json"
 
 # A msgspec struct, not an attrs class: one is made for every token, at a third of the cost.
 class ServerSentEvent(msgspec.Struct, gc=False):
-    """One event, or a whole JSON body (`event` is WHOLE_BODY).
+    """One event, a line that is a JSON document, or a whole JSON body (`event` is WHOLE_BODY).
 
-    `terminated` is False for an event that the end of the body cut off before its empty line: it
-    may be whole, or may not.
+    `terminated` is False for what the end of the body cut off before its empty line, or before the
+    end of its line: it may be whole, or may not.
     """
 
     data: bytes
@@ -77,6 +77,8 @@ class WireRequest:
 
     path: str
     body: bytes = attrs.field(repr=False)
+    json_lines: bool = False
+    """Whether the reply is asked for as JSON documents, one a line, and not as an event stream."""
 
 
 @attrs.define(slots=True)

@@ -23,6 +23,7 @@ from cloudllm_sync.transport import retry
 from cloudllm_sync.transport.cancellation import Cancellation
 from cloudllm_sync.transport.clocks import Clocks
 from cloudllm_sync.transport.connections import Claim
+from cloudllm_sync.transport.documents import are_json_lines
 from cloudllm_sync.transport.events import reply_events
 from cloudllm_sync.transport.failures import WIRE_ERRORS, explain
 from cloudllm_sync.transport.http import Transport
@@ -239,7 +240,10 @@ class Call:
         if response is None:
             return
         limits = self._endpoint.limits
-        blocks = LineBlocks(pieces_of(self._raw, self._claim.response), limits, self._where)
+        content_type = response.headers.get("content-type", "none")
+        json_lines = self._wire.json_lines or are_json_lines(content_type)
+        pieces = pieces_of(self._raw, self._claim.response)
+        blocks = LineBlocks(pieces, limits, self._where, json_lines=json_lines)
         response.raw = blocks
         self._lines = response.iter_lines(chunk_size=None)
         failure: Optional[CloudLLMError] = None
@@ -248,7 +252,9 @@ class Call:
                 self._lines,
                 event_limit=limits.event_bytes,
                 source=self._where,
-                content_type=response.headers.get("content-type", "none"),
+                content_type=content_type,
+                json_lines=json_lines,
+                is_cut=lambda: blocks.is_cut,
             )
         except WIRE_ERRORS as error:
             failure = self._explain(error, opened=True)

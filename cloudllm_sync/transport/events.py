@@ -7,11 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
+from typing import Callable
 
 import sseclient
 
 from cloudllm_sync.codecs import BARE_JSON, WHOLE_BODY, ServerSentEvent
 from cloudllm_sync.errors import StreamProtocolError, StreamTooLargeError
+from cloudllm_sync.transport.documents import (
+    array_events,
+    bare_documents,
+    begins_event_line,
+    line_events,
+)
 
 __all__ = ["EventReader", "reply_events"]
 
@@ -80,9 +87,8 @@ class EventReader(sseclient.SSEClient):
             yield ServerSentEvent(first[6:] if first[5:6] == b" " else first[5:])
             return
         lines = [first, *more]
-        bare = [line for line in lines if line[:1] == b"{"]
-        if bare:
-            yield from (ServerSentEvent(line, BARE_JSON) for line in bare)
+        for document in bare_documents(lines):
+            yield ServerSentEvent(document, BARE_JSON)
         yield from self._parse_by_library(lines)
 
     def _parse_by_library(self, lines: list[bytes]) -> Iterator[ServerSentEvent]:
@@ -99,17 +105,27 @@ class EventReader(sseclient.SSEClient):
             yield ServerSentEvent("\n".join(data).encode("utf-8"), name)
 
 
-def _begins_event_line(line: bytes) -> bool:
-    return line.startswith((b"data:", b"event:", b":"))
-
-
 def reply_events(
-    lines: Iterator[bytes], *, event_limit: int, source: str, content_type: str
+    lines: Iterator[bytes],
+    *,
+    event_limit: int,
+    source: str,
+    content_type: str,
+    json_lines: bool = False,
+    is_cut: Callable[[], bool] = bool,
 ) -> Iterator[ServerSentEvent]:
     """The events of a body; a body that is one JSON document is one event, WHOLE_BODY.
 
     What a body is shows in its first character: content types are often wrong. It is read here,
     not by the iterator that is returned: one generator less on the way of every chunk.
+
+    Args:
+        lines: The body's, without their ends.
+        event_limit: The most bytes of an event.
+        source: Names the server in errors.
+        content_type: What the server says that the body is, for errors.
+        json_lines: Whether JSON here is a document a line: then none waits for the next line.
+        is_cut: Whether the line that came last lacks its end.
 
     Raises:
         StreamProtocolError: The body is HTML.
@@ -121,15 +137,34 @@ def reply_events(
             f"{source} answered with a page (content type {content_type!r}), not with a reply: "
             "check base_url, and proxies on the way"
         )
-    if start in (b"{", b"["):
-        body = bytearray(first)  # not a list: short lines would take 15 times their size
-        for line in lines:
-            if _begins_event_line(line):  # a bare line of JSON before events
-                lines = chain(bytes(body).split(b"\n"), [line], lines)
-                break
-            body += b"\n" + line
-        else:
-            return iter((ServerSentEvent(bytes(body), WHOLE_BODY),))
-    else:
-        lines = chain([first], lines)
+    if start == b"{" and not json_lines:
+        return _object_events(first, lines, event_limit, source, is_cut)
+    lines = chain([first], lines)
+    if start == b"{":
+        return line_events(lines, event_limit=event_limit, source=source, is_cut=is_cut)
+    if start == b"[":
+        return array_events(lines, lambda rest: EventReader(rest, event_limit, source).events())
     return EventReader(lines, event_limit, source).events()
+
+
+def _object_events(
+    first: bytes,
+    lines: Iterator[bytes],
+    event_limit: int,
+    source: str,
+    is_cut: Callable[[], bool],
+) -> Iterator[ServerSentEvent]:
+    """The events of a body that begins as an object, with all that it may turn out to be."""
+    body = bytearray(first)  # not a list: short lines would take 15 times their size
+    may_be_lines = first.rstrip()[-1:] == b"}"
+    for line in lines:
+        if begins_event_line(line):  # a bare line of JSON before events
+            lines = chain(bytes(body).split(b"\n"), [line], lines)
+            return EventReader(lines, event_limit, source).events()
+        start = line.lstrip()[:1]
+        if may_be_lines and start == b"{":  # no one document has a brace open after one closed
+            lines = chain([first, line], lines)
+            return line_events(lines, event_limit=event_limit, source=source, is_cut=is_cut)
+        may_be_lines = may_be_lines and not start
+        body += b"\n" + line
+    return iter((ServerSentEvent(bytes(body), WHOLE_BODY),))

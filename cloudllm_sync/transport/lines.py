@@ -38,12 +38,18 @@ def pieces_of(raw: Any, response: Optional[CallHTTPResponse]) -> Iterator[bytes]
 class LineBlocks:
     """Blocks of whole lines; `stream()` is what requests calls on a `raw`."""
 
-    def __init__(self, pieces: Iterator[bytes], limits: Limits, source: str) -> None:
+    def __init__(
+        self, pieces: Iterator[bytes], limits: Limits, source: str, *, json_lines: bool = False
+    ) -> None:
         self._pieces = pieces
         self._limits = limits
         self._source = source
+        self._json_lines = json_lines
         self.is_json = False
-        """Whether the body begins as a JSON document does: its limit is the stream's then."""
+        """Whether the body begins as a JSON document does: its limit is the stream's then. Never
+        where a document is one line of many: these are events."""
+        self.is_cut = False
+        """Whether the line that came last lacks its end."""
 
     def stream(
         self, amt: Optional[int] = None, decode_content: Optional[bool] = None
@@ -82,6 +88,7 @@ class LineBlocks:
                 waiting.append(piece)
                 waiting_bytes += len(piece)
         if waiting:
+            self.is_cut = True
             yield b"".join(waiting)
 
     def _from_the_first_character(self) -> Iterator[bytes]:
@@ -95,7 +102,7 @@ class LineBlocks:
             head = head[len(_BOM) :] if head.startswith(_BOM) else head
             first = head.lstrip()[:1]
             if first:
-                self.is_json = first in (b"{", b"[")
+                self.is_json = first in (b"{", b"[") and not self._json_lines
                 yield head
                 break
             if len(head) > _PIECE_BYTES:

@@ -174,6 +174,28 @@ def test_json_body_may_be_as_long_as_a_stream():
         blocks_of([b"{" + b"x" * 50, b"x" * 50], LIMITS)
 
 
+@pytest.mark.parametrize("pieces", [[b"{" + b"x" * 10], [b"{}\n{" + b"x" * 6, b"x" * 4]])
+def test_line_of_json_that_is_one_of_many_has_the_limit_of_an_event(pieces):
+    """Where the body is known to be lines of JSON."""
+    blocks = LineBlocks(iter(pieces), LIMITS, "the server", json_lines=True)
+
+    with pytest.raises(StreamTooLargeError, match="an event of more than 10 bytes"):
+        list(blocks.stream())
+
+
+@pytest.mark.parametrize("body", [b"a\nb", b"a\r\nb", b"a", b"a\n", b"a\r", b""])
+@pytest.mark.parametrize("size", [1, 100])
+def test_last_line_is_known_to_lack_its_end(body, size):
+    """Told when it comes, and of no line before it."""
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+    response = requests.Response()
+    response.raw = blocks = LineBlocks(iter(pieces), Limits(), "the server")
+    told = [(line, blocks.is_cut) for line in response.iter_lines(chunk_size=None)]
+
+    *whole, rest = body.replace(b"\r", b"\n").replace(b"\n\n", b"\n").split(b"\n")
+    assert [(line, False) for line in whole] + [(rest, True)] * bool(rest) == told
+
+
 def test_long_line_in_small_pieces_costs_linear_time():
     """Four times the bytes take four times as long, not sixteen times."""
 
