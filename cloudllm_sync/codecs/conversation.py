@@ -8,7 +8,7 @@ from typing import Optional, Union
 from cloudllm_sync.errors import ConfigurationError
 from cloudllm_sync.values import Message, Role, ToolDefinition
 
-__all__ = ["as_messages", "as_tools", "check_order"]
+__all__ = ["as_messages", "as_tools", "check_order", "in_order_of_calls"]
 
 
 def as_messages(messages: Union[str, Iterable[Message]]) -> tuple[Message, ...]:
@@ -76,6 +76,24 @@ def _refuse_open(where: str, open_calls: dict[str, str]) -> None:
             f"the tool call {call_id!r} ({name}) has no result before {where}: "
             "add a Message(Role.TOOL, result, tool_call_id=...)"
         )
+
+
+def in_order_of_calls(messages: Sequence[Message]) -> list[Message]:
+    """The messages, tool results in the order of their calls: it is what matches those without id.
+
+    Positions do not change but among the results of one message.
+    """
+    found: list[Message] = []
+    places: dict[Optional[str], int] = {}
+    first = 0
+    for message in messages:
+        if message.role is not Role.TOOL:
+            places = {call.id: place for place, call in enumerate(message.tool_calls)}
+            first = len(found) + 1
+        found.append(message)
+        if message.role is Role.TOOL:
+            found[first:] = sorted(found[first:], key=lambda said: places.get(said.tool_call_id, 0))
+    return found
 
 
 def as_tools(tools: Optional[Iterable[ToolDefinition]]) -> tuple[ToolDefinition, ...]:

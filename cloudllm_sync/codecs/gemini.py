@@ -14,9 +14,10 @@ from urllib.parse import quote
 import attrs
 
 from cloudllm_sync.codecs import FEATURES, ChatRequest, WireRequest
+from cloudllm_sync.codecs.conversation import in_order_of_calls
 from cloudllm_sync.codecs.gemini_calls import MADE_ID_PREFIX
 from cloudllm_sync.codecs.gemini_decoder import GeminiDecoder
-from cloudllm_sync.codecs.json_text import write_json
+from cloudllm_sync.codecs.json_text import merged, write_json
 from cloudllm_sync.errors import APIError, ConfigurationError, UnsupportedOptionError
 from cloudllm_sync.values import (
     Attachment,
@@ -71,7 +72,7 @@ class GeminiCodec:
             body["generationConfig"] = generation
         verb = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
         path = f"/v1beta/models/{quote(model, safe='', errors='replace')}:{verb}"
-        return WireRequest(path, write_json(_merged(body, options.extra_body)))
+        return WireRequest(path, write_json(merged(body, options.extra_body)))
 
     def amend(self, wire: WireRequest, error: APIError) -> None:
         """None: there is nothing that some servers take and others refuse."""
@@ -134,7 +135,7 @@ class GeminiCodec:
         """The turns of both sides, neighbours of one side in one."""
         contents: list[dict[str, Any]] = []
         calls: tuple[ToolCall, ...] = ()
-        for position, message in enumerate(_in_order_of_calls(messages)):
+        for position, message in enumerate(in_order_of_calls(messages)):
             if message.role is Role.SYSTEM:
                 continue
             if message.role is Role.ASSISTANT:
@@ -177,24 +178,6 @@ class GeminiCodec:
         if attachment.url is not None:
             return {"fileData": {"mimeType": kind, "fileUri": attachment.url}}
         return {"inlineData": {"mimeType": kind, "data": attachment.base64()}}
-
-
-def _in_order_of_calls(messages: Sequence[Message]) -> list[Message]:
-    """The messages, tool results in the order of their calls: it is what matches those without id.
-
-    Positions do not change but among the results of one message.
-    """
-    found: list[Message] = []
-    places: dict[Optional[str], int] = {}
-    first = 0
-    for message in messages:
-        if message.role is not Role.TOOL:
-            places = {call.id: place for place, call in enumerate(message.tool_calls)}
-            first = len(found) + 1
-        found.append(message)
-        if message.role is Role.TOOL:
-            found[first:] = sorted(found[first:], key=lambda said: places.get(said.tool_call_id, 0))
-    return found
 
 
 def _model_parts(message: Message) -> Iterator[dict[str, Any]]:
@@ -253,14 +236,3 @@ def _tool(tool: ToolDefinition) -> dict[str, Any]:
     if tool.parameters:
         said["parametersJsonSchema"] = tool.parameters
     return said
-
-
-def _merged(body: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """The body with `extra` over it; objects are merged, all else is replaced."""
-    merged = dict(body)
-    for name, value in extra.items():
-        known = merged.get(name)
-        if isinstance(known, Mapping) and isinstance(value, Mapping):
-            value = _merged(known, value)
-        merged[name] = value
-    return merged

@@ -12,7 +12,7 @@ from cloudllm_sync.codecs import WHOLE_BODY, ServerSentEvent
 from cloudllm_sync.codecs.surrogates import well_formed
 from cloudllm_sync.errors import StreamProtocolError, UnsupportedOptionError
 
-__all__ = ["CHECKED_BYTES", "count", "read_json", "write_json"]
+__all__ = ["CHECKED_BYTES", "count", "merged", "read_json", "write_json"]
 
 CHECKED_BYTES = 4096
 """Longer events are read by `read_json()` even where msgspec would do: it refuses numbers of
@@ -44,6 +44,17 @@ def count(holder: Any, *names: str) -> Optional[int]:
         if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e18:
             return int(value)
     return None
+
+
+def merged(body: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """The body with `extra` over it; objects are merged, all else is replaced."""
+    both = dict(body)
+    for name, value in extra.items():
+        known = both.get(name)
+        if isinstance(known, Mapping) and isinstance(value, Mapping):
+            value = merged(known, value)
+        both[name] = value
+    return both
 
 
 def write_json(body: Mapping[str, Any]) -> bytes:
