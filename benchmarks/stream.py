@@ -29,6 +29,7 @@ from cloudllm_sync import (
     Client,
     GeminiClient,
     LLMSession,
+    OllamaClient,
     OpenAICompatibleClient,
     OpenAIResponsesClient,
 )
@@ -39,6 +40,7 @@ PATHS = {
     "claude": "Claude's body, one HTTP chunk per event",
     "gemini": "Gemini's body, one HTTP chunk per event",
     "responses": "the Responses API's body, one HTTP chunk per event",
+    "ollama": "Ollama's body, one HTTP chunk per line",
 }
 
 
@@ -129,7 +131,24 @@ def responses(count: int) -> list[bytes]:
     ]
 
 
-WIRES = {"claude": claude, "gemini": gemini, "responses": responses}
+def ollama(count: int) -> list[bytes]:
+    """Ollama's /api/chat: lines, no events."""
+
+    def line(text: str, **more: object) -> bytes:
+        body = {
+            "model": "llama3.2",
+            "created_at": "2026-08-01T10:20:30.123456789Z",
+            "message": {"role": "assistant", "content": text},
+            "done": False,
+            **more,
+        }
+        return json.dumps(body, separators=(",", ":")).encode() + b"\n"
+
+    end = {"done": True, "done_reason": "stop", "prompt_eval_count": 9, "eval_count": count}
+    return [*(line(f"{number % 10000:04d}") for number in range(count)), line("", **end)]
+
+
+WIRES = {"claude": claude, "gemini": gemini, "responses": responses, "ollama": ollama}
 
 
 def event(number: int) -> bytes:
@@ -169,7 +188,8 @@ def serve(listener: socket.socket, bodies: dict[str, bytes]) -> None:
                     length = int(value)
             reader.read(length)
             which = line.split()[1].split(b"/")[1].decode()
-            head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+            kind = b"application/x-ndjson" if which == "ollama" else b"text/event-stream"
+            head = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\n" % kind
             sock.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n" + bodies[which])
 
     while True:
@@ -183,6 +203,7 @@ TEXT: dict[str, Callable[[dict], bool]] = {
     "claude": lambda event: event.get("delta", {}).get("type") == "text_delta",
     "gemini": lambda event: len(event["candidates"][0]["content"]["parts"][0]["text"]) > 0,
     "responses": lambda event: event["type"] == "response.output_text.delta",
+    "ollama": lambda line: len(line["message"]["content"]) > 0,
 }
 
 
@@ -193,6 +214,8 @@ def in_chat(chunk: dict) -> bool:
 def floor(port: int, which: str) -> Callable[[], int]:
     request = b'{"model":"m","messages":[{"role":"user","content":"hi"}],"stream":true}'
     is_text = TEXT.get(which, in_chat)
+    prefix = b"{" if which == "ollama" else b"data: "
+    start = 0 if which == "ollama" else len(prefix)
     head = b"POST /%s/v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 
     def run() -> int:
@@ -203,10 +226,10 @@ def floor(port: int, which: str) -> Callable[[], int]:
             while True:
                 *lines, rest = (rest + sock.recv(65536)).split(b"\n")
                 for line in lines:
-                    if line.startswith(b"data: "):
+                    if line.startswith(prefix):
                         if line == b"data: [DONE]":
                             return count
-                        count += is_text(json.loads(line[6:]))
+                        count += is_text(json.loads(line[start:]))
                     elif line == b"0\r":
                         return count
 
@@ -214,7 +237,12 @@ def floor(port: int, which: str) -> Callable[[], int]:
 
 
 def client_for(port: int, which: str) -> Client:
-    kinds = {"claude": ClaudeClient, "gemini": GeminiClient, "responses": OpenAIResponsesClient}
+    kinds = {
+        "claude": ClaudeClient,
+        "gemini": GeminiClient,
+        "responses": OpenAIResponsesClient,
+        "ollama": OllamaClient,
+    }
     base_url = f"http://127.0.0.1:{port}/{which}"
     if which in kinds:
         return kinds[which]("m", api_key="k", base_url=base_url)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cloudllm_sync.clients.fallback import FallbackClient
     from cloudllm_sync.clients.gemini import GeminiClient
     from cloudllm_sync.clients.grok import GrokClient
+    from cloudllm_sync.clients.ollama import OllamaClient
     from cloudllm_sync.clients.openai import OpenAIClient
     from cloudllm_sync.clients.registry import add_provider, known_providers, open_client
     from cloudllm_sync.clients.responses import OpenAIResponsesClient
@@ -94,6 +95,7 @@ __all__ = [
     "Message",
     "MessageChunk",
     "Observer",
+    "OllamaClient",
     "OpenAIClient",
     "OpenAICompatibleClient",
     "OpenAIResponsesClient",
@@ -138,6 +140,7 @@ _NAMES = {
     "clients.fallback": "FallbackClient",
     "clients.gemini": "GeminiClient",
     "clients.grok": "GrokClient",
+    "clients.ollama": "OllamaClient",
     "clients.openai": "OpenAIClient",
     "clients.registry": "add_provider known_providers open_client",
     "clients.responses": "OpenAIResponsesClient",

@@ -32,7 +32,14 @@ def test_import_costs_no_more_than_requests():
 
 
 # Many events a segment, one HTTP chunk per event, then the other wires; over a hand-written loop.
-LIMITS = {"segments": 0.8, "chunks": 0.8, "claude": 1.0, "gemini": 1.0, "responses": 1.0}
+LIMITS = {
+    "segments": 0.8,
+    "chunks": 0.8,
+    "claude": 1.0,
+    "gemini": 1.0,
+    "responses": 1.0,
+    "ollama": 1.0,
+}
 
 
 def too_dear():

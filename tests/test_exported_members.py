@@ -45,6 +45,7 @@ EXPORTED = [
     "Message",
     "MessageChunk",
     "Observer",
+    "OllamaClient",
     "OpenAIClient",
     "OpenAICompatibleClient",
     "OpenAIResponsesClient",
@@ -105,6 +106,7 @@ SIGNATURES = {
     "GrokClient": f"model, *, {CLIENT}",
     "ClaudeClient": f"model, *, {CLIENT}",
     "GeminiClient": f"model, *, {CLIENT}",
+    "OllamaClient": f"model, *, {CLIENT}",
     "OpenAIResponsesClient": f"model, *, {CLIENT}",
     "OpenAICompatibleClient": f"""model, *, {CLIENT.replace("base_url=None", "base_url")},
         provider_name="custom" """,
@@ -333,7 +335,14 @@ def test_models_stand_beside_their_client(module):
 
 @pytest.mark.parametrize(
     "name",
-    ["OpenAIClient", "GrokClient", "ClaudeClient", "GeminiClient", "OpenAIResponsesClient"],
+    [
+        "OpenAIClient",
+        "GrokClient",
+        "ClaudeClient",
+        "GeminiClient",
+        "OllamaClient",
+        "OpenAIResponsesClient",
+    ],
 )
 def test_every_client_is_a_client_wrapper(name):
     """What a session asks of a client, ours have."""

@@ -120,4 +120,4 @@ def test_table_of_providers_says_what_the_codecs_declare():
 
     assert features == list(FEATURES)
     assert said == declared
-    assert len(said) == 7
+    assert len(said) == 8

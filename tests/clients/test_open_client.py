@@ -6,6 +6,7 @@ from cloudllm_sync import (
     AzureOpenAIClient,
     ConfigurationError,
     GrokClient,
+    OllamaClient,
     OpenAIClient,
     OpenAICompatibleClient,
 )
@@ -21,7 +22,7 @@ from cloudllm_sync.testing import FakeServer
         ("xai:grok-3", GrokClient, "grok-3"),
         (" OpenAI:gpt-5 ", OpenAIClient, "gpt-5"),
         ("azure:d@https://r.openai.azure.com", AzureOpenAIClient, "d"),
-        ("ollama:llama3.2:3b", OpenAICompatibleClient, "llama3.2:3b"),
+        ("ollama:llama3.2:3b", OllamaClient, "llama3.2:3b"),
         ("openrouter:vendor/model:free", OpenAICompatibleClient, "vendor/model:free"),
         ("custom:me@home@http://localhost:1/v1", OpenAICompatibleClient, "me@home"),
         ("openai:gpt-5@https://llm.example/@tenant/v1", OpenAIClient, "gpt-5"),

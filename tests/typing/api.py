@@ -34,6 +34,7 @@ from cloudllm_sync import (
     Message,
     MessageChunk,
     Observer,
+    OllamaClient,
     OpenAIClient,
     OpenAICompatibleClient,
     QuotaExceededError,
@@ -184,6 +185,7 @@ def clients() -> Iterator[Client]:
         allow_http=False,
     )
     yield GrokClient(GrokModel.GROK_4_3, api_key=None, verify=False, cert="/path/of/both.pem")
+    yield OllamaClient("llama3.2", base_url="https://ollama.com", api_key="key", limits=limits)
     yield OpenAICompatibleClient("m", base_url="http://localhost:11434/v1", provider_name="ollama")
     yield AzureOpenAIClient(
         "deployment", base_url="https://r.openai.azure.com", api_version="2024-10-21"
