@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from cloudllm_sync.testing.anthropic_wire import anthropic_body, anthropic_events
 from cloudllm_sync.testing.gemini_wire import gemini_body, gemini_events
+from cloudllm_sync.testing.ollama_wire import ollama_body, ollama_events
 from cloudllm_sync.testing.openai_wire import error_reply, openai_body, openai_events
 from cloudllm_sync.testing.recorded import RecordedRequest
 from cloudllm_sync.testing.reply import Reply
@@ -38,6 +39,8 @@ __all__ = [
     "error_reply",
     "gemini_body",
     "gemini_events",
+    "ollama_body",
+    "ollama_events",
     "openai_body",
     "openai_events",
     "responses_body",

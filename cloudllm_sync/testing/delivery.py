@@ -12,7 +12,13 @@ from typing import Any
 
 import attrs
 
-from cloudllm_sync.testing import anthropic_wire, gemini_wire, openai_wire, responses_wire
+from cloudllm_sync.testing import (
+    anthropic_wire,
+    gemini_wire,
+    ollama_wire,
+    openai_wire,
+    responses_wire,
+)
 from cloudllm_sync.testing.event_text import PacedEvents
 from cloudllm_sync.testing.recorded import RecordedRequest
 from cloudllm_sync.testing.reply import Reply
@@ -62,6 +68,10 @@ def _said(reply: Reply, request: RecordedRequest) -> tuple[PacedEvents, str]:
         return _whole(gemini_wire.gemini_body(reply))
     asked = _asked(request)
     reply = _from(reply, asked.get("model"))
+    if path.endswith("/api/chat"):
+        if asked.get("stream") is False:  # Ollama streams unless told not to
+            return _whole(ollama_wire.ollama_body(reply))
+        return ollama_wire.paced_events(reply), "application/x-ndjson"
     is_stream = asked.get("stream") is True
     if path.endswith("/v1/messages"):
         body, events = anthropic_wire.anthropic_body, anthropic_wire.paced_events

@@ -81,7 +81,7 @@ class Reply:
     One reply can be said on every wire that FakeServer speaks, and decodes to the same Message but
     for ids and the provider's words. What a wire cannot say is left out (Gemini: cache writes) or
     said in its own place: a refusal is `stop_details` on Claude, a SAFETY finish without a text
-    on Gemini.
+    on Gemini, text on Ollama, which knows neither citations nor more than three counts.
 
     What:
         usage: `"counted"`: 10 tokens for the prompt, one for each piece of the reply. None: this
@@ -89,15 +89,16 @@ class Reply:
         finish_reason: `stop`, `tool_calls`, `length` and `content_filter` go out as the wire's own
             words for these, any other word as it is. None: `stop`, or `tool_calls` if there are
             any, or the wire's word for a refusal. An empty string: the stream ends without one.
-        tool_calls: Claude's whole bodies and all of Gemini's hold arguments as JSON objects; other
-            arguments are answered with status 500 there. Gemini gets no empty id.
+        tool_calls: Claude's whole bodies and all of Gemini's and Ollama's hold arguments as JSON
+            objects; other arguments are answered with status 500 there. These two get no empty id.
         citations: URLs; sent as sources of the whole text.
         model: None: the one that the request names.
         error: The fields of the wire's error object, `message` and `type` say; those that it needs
-            besides are made up. A stream sends it after the text, then ends without a finish
-            reason. A whole body holds nothing else (the status stays 200).
+            besides are made up, and Ollama's has the message alone. A stream sends it after the
+            text, then ends without a finish reason. A whole body holds nothing else (the status
+            stays 200).
         done: Whether a stream ends with its end mark: `data: [DONE]`, Claude's `message_stop`.
-            Gemini has none; that of Responses is the finish reason's event.
+            Gemini has none; that of Responses and of Ollama is the finish reason's event.
 
     How:
         headers: They win over those that are computed, Content-Type included.

@@ -44,11 +44,13 @@ class FakeServer:
             client = OpenAIClient("gpt-5", api_key="test", base_url=server.base_url)
 
     The path tells in which format a `Reply` is said: `.../v1/messages` is Anthropic's,
-    `.../models/M:generateContent` and `:streamGenerateContent` are Gemini's, `.../responses` is
-    OpenAI's Responses API, and all else is Chat Completions. One server serves all of them:
+    `.../models/M:generateContent` and `:streamGenerateContent` are Gemini's, `.../api/chat` is
+    Ollama's, `.../responses` is OpenAI's Responses API, and all else is Chat Completions. One
+    server serves all of them:
 
         ClaudeClient("claude-sonnet-5", api_key="test", base_url=server.url)
         GeminiClient("gemini-3.7-flash", api_key="test", base_url=server.url)
+        OllamaClient("llama3.2", base_url=server.url)
         OpenAIResponsesClient("gpt-5", api_key="test", base_url=server.base_url)
 
     Args:
@@ -84,7 +86,7 @@ class FakeServer:
 
     @property
     def url(self) -> str:
-        """Scheme, host and port, without a slash at the end: what Claude and Gemini take."""
+        """Scheme, host and port, without a slash at the end: for Claude, Gemini and Ollama."""
         scheme = "http" if self._ssl_context is None else "https"
         return f"{scheme}://127.0.0.1:{self._address[1]}"
 
