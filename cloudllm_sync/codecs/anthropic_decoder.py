@@ -12,21 +12,27 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable, ClassVar, Optional, Union
 
-import attrs
 import msgspec
 
 from cloudllm_sync.codecs import BARE_JSON, WHOLE_BODY, ReplyFacts, ServerSentEvent
+from cloudllm_sync.codecs.anthropic_blocks import (
+    SPOKEN,
+    STATE,
+    Block,
+    Json,
+    as_list,
+    as_object,
+    as_text,
+    usage_from,
+)
 from cloudllm_sync.codecs.error_bodies import error_from_json, find_error
 from cloudllm_sync.codecs.finish_reasons import normalise
 from cloudllm_sync.codecs.json_text import CHECKED_BYTES, count, read_json
-from cloudllm_sync.codecs.surrogates import Joiner, well_formed
+from cloudllm_sync.codecs.surrogates import Joiner
 from cloudllm_sync.errors import CloudLLMError, StreamProtocolError
 from cloudllm_sync.values import MessageChunk, TokenUsage, ToolCallDelta
 
-__all__ = ["STATE", "AnthropicDecoder"]
-
-STATE = "anthropic_blocks"
-"""The key in `provider_state` of the blocks that a tool loop has to send back."""
+__all__ = ["AnthropicDecoder"]
 
 
 class _TextDelta(msgspec.Struct, tag_field="type", tag="text_delta", gc=False):
@@ -42,12 +48,9 @@ class _BlockDelta(msgspec.Struct, tag_field="type", tag="content_block_delta", g
     delta: Union[_TextDelta, _ThinkingDelta]
 
 
-_Json = Mapping[str, Any]
 _decode_delta = msgspec.json.Decoder(_BlockDelta).decode
 _NOTHING: tuple[MessageChunk, ...] = ()
 
-# Blocks whose text is handed on, in the field of their name.
-_SPOKEN = ("text", "thinking")
 # The block that a delta belongs to, should its content_block_start be missing.
 _IMPLIED = {
     "text_delta": "text",
@@ -58,67 +61,6 @@ _IMPLIED = {
 _PIECES = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
 
 
-def _word(value: Any) -> str:
-    """An id or a name; numbers count as text, all else as nothing."""
-    if isinstance(value, (str, int)) and not isinstance(value, bool):
-        return well_formed(str(value))
-    return ""
-
-
-def _object(value: Any) -> _Json:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-@attrs.define(slots=True)
-class _Block:
-    """A content block on its way."""
-
-    kind: str
-    said: dict[str, Any]
-    channel: str
-    call: Optional[int] = None
-    parts: list[str] = attrs.field(factory=list)
-    citations: list[Any] = attrs.field(factory=list)
-    closed: bool = False
-
-    def rebuilt(self) -> dict[str, Any] | None:
-        """The block as a whole reply would have it; None for blank text, which is refused."""
-        joined = "".join(self.parts)
-        if self.kind == "text" and not joined.strip():
-            return None
-        if self.kind in _SPOKEN:
-            said = {**self.said, self.kind: joined}
-            if self.citations:
-                said["citations"] = _list(said.get("citations")) + self.citations
-            return said
-        if self.kind.endswith("tool_use") and joined:
-            return {**self.said, "input": _parsed(joined)}
-        return self.said
-
-
-def _parsed(arguments: str) -> Any:
-    try:
-        return json.loads(arguments)
-    except (ValueError, RecursionError):  # a length cut; such a call is never sent back
-        return {}
-
-
-def _usage_from(usage: _Json) -> TokenUsage | None:
-    """The wire counts the cached parts of the prompt beside `input_tokens`, not within."""
-    fresh, given = count(usage, "input_tokens"), count(usage, "output_tokens")
-    written = count(usage, "cache_creation_input_tokens")
-    cached = count(usage, "cache_read_input_tokens")
-    if fresh is None and given is None:
-        return None
-    reasoning = count(usage.get("output_tokens_details"), "thinking_tokens")
-    taken_in, given = (fresh or 0) + (written or 0) + (cached or 0), given or 0
-    return TokenUsage(taken_in, given, taken_in + given, cached, written, reasoning)
-
-
 class AnthropicDecoder:
     """One reply of the Messages API, streamed or whole."""
 
@@ -127,8 +69,8 @@ class AnthropicDecoder:
         self.ended = False
         self.error: Optional[CloudLLMError] = None
         self._provider = provider
-        self._blocks: dict[int, _Block] = {}  # by the index that the message gives them
-        self._order: list[_Block] = []  # all of them, those of a restarted message too
+        self._blocks: dict[int, Block] = {}  # by the index that the message gives them
+        self._order: list[Block] = []  # all of them, those of a restarted message too
         self._at = 0  # the index last spoken of
         self._calls = 0
         self._joiner = Joiner()
@@ -196,16 +138,16 @@ class AnthropicDecoder:
         if isinstance(body, list) and len(body) == 1:
             body = body[0]
         try:
-            chunks = self._read(event, _object(body), text)
+            chunks = self._read(event, as_object(body), text)
         except RecursionError:
             message = f"{self._provider} sent a call whose arguments are nested too deep"
             raise StreamProtocolError(message) from None
         self._seen = self._seen or bool(chunks)
         return chunks
 
-    def _read(self, event: ServerSentEvent, body: _Json, text: str) -> Sequence[MessageChunk]:
+    def _read(self, event: ServerSentEvent, body: Json, text: str) -> Sequence[MessageChunk]:
         whole = event.event == WHOLE_BODY
-        kind = _word(body.get("type")) or event.event
+        kind = as_text(body.get("type")) or event.event
         if "error" in (kind, event.event) or body.get("error"):
             body = body if find_error(body) else {"error": text}
             self.error = error_from_json(self._provider, body)
@@ -222,7 +164,7 @@ class AnthropicDecoder:
                 )
         return chunks
 
-    def _message(self, body: _Json) -> Sequence[MessageChunk]:
+    def _message(self, body: Json) -> Sequence[MessageChunk]:
         """A whole reply, read as the stream that would have said the same."""
         content = body.get("content")
         if not isinstance(content, list):
@@ -235,9 +177,9 @@ class AnthropicDecoder:
         chunks += self._message_delta({"delta": body})
         return chunks
 
-    def _message_start(self, body: _Json) -> Sequence[MessageChunk]:
-        message = _object(body.get("message"))
-        name = _word(message.get("id"))
+    def _message_start(self, body: Json) -> Sequence[MessageChunk]:
+        message = as_object(body.get("message"))
+        name = as_text(message.get("id"))
         if self._started and name in ("", self.facts.response_id):
             return _NOTHING  # proxies repeat it
         # Under another id the upstream has begun again, and counts from the start.
@@ -247,30 +189,30 @@ class AnthropicDecoder:
         self._raw_finish = None
         self._usage = {}
         self.facts.response_id = name or None
-        self.facts.model = _word(message.get("model")) or self.facts.model
+        self.facts.model = as_text(message.get("model")) or self.facts.model
         self._note_usage(message.get("usage"))
         return _NOTHING
 
-    def _block_start(self, body: _Json) -> Sequence[MessageChunk]:
+    def _block_start(self, body: Json) -> Sequence[MessageChunk]:
         said = body.get("content_block")
         if not isinstance(said, Mapping):
             return _NOTHING
         block = self._open(self._index(body), dict(said))
         if block.kind == "tool_use":
             block.call, self._calls = self._calls, self._calls + 1
-            name, call_id = _word(said.get("name")) or None, _word(said.get("id")) or None
+            name, call_id = as_text(said.get("name")) or None, as_text(said.get("id")) or None
             return (MessageChunk(tool_call_delta=ToolCallDelta(block.call, call_id, name, "")),)
-        for citation in _list(said.get("citations")):
+        for citation in as_list(said.get("citations")):
             self._cite(citation)
-        if block.kind in _SPOKEN:
+        if block.kind in SPOKEN:
             return self._hand_on(block, said.get(block.kind))
         return _NOTHING
 
-    def _block_delta(self, body: _Json) -> Sequence[MessageChunk]:
-        delta = _object(body.get("delta"))
-        kind, at = _word(delta.get("type")), self._index(body)
+    def _block_delta(self, body: Json) -> Sequence[MessageChunk]:
+        delta = as_object(body.get("delta"))
+        kind, at = as_text(delta.get("type")), self._index(body)
         block, implied = self._blocks.get(at), _IMPLIED.get(kind)
-        if block is None or block.kind in _SPOKEN:
+        if block is None or block.kind in SPOKEN:
             if implied is None:
                 return _NOTHING
             if block is None or block.kind != implied:
@@ -280,11 +222,11 @@ class AnthropicDecoder:
         if kind not in _PIECES:
             self._note_delta(block, kind, delta)
             return _NOTHING
-        if block.kind in _SPOKEN:
+        if block.kind in SPOKEN:
             self._expect_more(at, block)
         return self._hand_on(block, delta.get(_PIECES[kind]))
 
-    def _note_delta(self, block: _Block, kind: str, delta: _Json) -> None:
+    def _note_delta(self, block: Block, kind: str, delta: Json) -> None:
         """A delta that readers do not see."""
         if kind == "citations_delta":
             block.citations.append(delta.get("citation"))
@@ -292,13 +234,13 @@ class AnthropicDecoder:
         elif kind in ("signature_delta", "compaction_delta"):
             block.said.update({name: value for name, value in delta.items() if name != "type"})
 
-    def _block_stop(self, body: _Json) -> Sequence[MessageChunk]:
+    def _block_stop(self, body: Json) -> Sequence[MessageChunk]:
         block = self._blocks.get(self._index(body))
         return _NOTHING if block is None else self._close(block)
 
-    def _message_delta(self, body: _Json) -> Sequence[MessageChunk]:
+    def _message_delta(self, body: Json) -> Sequence[MessageChunk]:
         self._note_usage(body.get("usage"))
-        raw = _word(_object(body.get("delta")).get("stop_reason"))
+        raw = as_text(as_object(body.get("delta")).get("stop_reason"))
         chunks: list[MessageChunk] = []
         if raw and raw != self._raw_finish:
             self._raw_finish = raw
@@ -310,43 +252,43 @@ class AnthropicDecoder:
             chunks += self._usage_now()
         return chunks
 
-    def _message_stop(self, body: _Json) -> Sequence[MessageChunk]:
+    def _message_stop(self, body: Json) -> Sequence[MessageChunk]:
         self.ended = True
         return _NOTHING
 
-    def _index(self, body: _Json) -> int:
+    def _index(self, body: Json) -> int:
         """The block's index; where it is missing, the one last spoken of."""
         at = count(body, "index")
         self._at = self._at if at is None else at
         return self._at
 
-    def _open(self, at: int, said: dict[str, Any]) -> _Block:
+    def _open(self, at: int, said: dict[str, Any]) -> Block:
         if at == self._hot_at:
             self._hot_at = -1
-        block = _Block(_word(said.get("type")), said, str(len(self._order)))
+        block = Block(as_text(said.get("type")), said, str(len(self._order)))
         self._blocks[at] = block
         self._order.append(block)
         return block
 
-    def _expect_more(self, at: int, block: _Block) -> None:
+    def _expect_more(self, at: int, block: Block) -> None:
         """Have `feed()` take further text of this block by the short way."""
         self._hot_at = at
         self._hot = _TextDelta if block.kind == "text" else _ThinkingDelta
         self._keep = block.parts.append
 
-    def _hand_on(self, block: _Block, piece: Any) -> Sequence[MessageChunk]:
+    def _hand_on(self, block: Block, piece: Any) -> Sequence[MessageChunk]:
         """A piece of text or arguments: kept for the rebuilt block, and a chunk if for readers."""
         text = self._joiner.push(block.channel, piece) if isinstance(piece, str) else ""
         if not text:
             return _NOTHING
         block.parts.append(text)
-        if block.kind in _SPOKEN:
+        if block.kind in SPOKEN:
             return (MessageChunk(text) if block.kind == "text" else MessageChunk("", text),)
         if block.call is None:
             return _NOTHING
         return (MessageChunk(tool_call_delta=ToolCallDelta(block.call, None, None, text)),)
 
-    def _close(self, block: _Block) -> Sequence[MessageChunk]:
+    def _close(self, block: Block) -> Sequence[MessageChunk]:
         """Half a character held back, or arguments that came without deltas."""
         if block.closed:
             return _NOTHING
@@ -362,16 +304,16 @@ class AnthropicDecoder:
 
     def _cite(self, citation: Any) -> None:
         for name in ("url", "document_title", "title", "source"):
-            found = _word(_object(citation).get(name))
+            found = as_text(as_object(citation).get(name))
             if found:
                 self.facts.citations[found] = None
                 return
 
     def _note_usage(self, usage: Any) -> None:
         """Counts are running sums; a field that comes again replaces the earlier one."""
-        said = {name: value for name, value in _object(usage).items() if value is not None}
+        said = {name: value for name, value in as_object(usage).items() if value is not None}
         self._usage.update(said)
-        self.facts.usage = _usage_from(self._usage)
+        self.facts.usage = usage_from(self._usage)
 
     def _usage_now(self) -> Iterator[MessageChunk]:
         usage = self.facts.usage
@@ -386,7 +328,7 @@ class AnthropicDecoder:
             self.facts.provider_state = {STATE: [block for block in blocks if block is not None]}
 
     _HANDLERS: ClassVar[
-        Mapping[str, Callable[[AnthropicDecoder, _Json], Sequence[MessageChunk]]]
+        Mapping[str, Callable[[AnthropicDecoder, Json], Sequence[MessageChunk]]]
     ] = {
         "message": _message,
         "message_start": _message_start,

@@ -12,7 +12,8 @@ from typing import Any
 import attrs
 
 from cloudllm_sync.codecs import ChatRequest, WireRequest
-from cloudllm_sync.codecs.anthropic_decoder import STATE, AnthropicDecoder
+from cloudllm_sync.codecs.anthropic_blocks import STATE
+from cloudllm_sync.codecs.anthropic_decoder import AnthropicDecoder
 from cloudllm_sync.codecs.json_text import write_json
 from cloudllm_sync.errors import APIError, ConfigurationError, UnsupportedOptionError
 from cloudllm_sync.values import Attachment, ChatOptions, Message, Role, ToolCall, ToolDefinition
