@@ -1,8 +1,13 @@
-"""Fixtures that feed a Chat Completions decoder and gather what comes out."""
+"""Fixtures that feed a Chat Completions decoder and gather what comes out.
+
+Makes the modules beside the tests importable, too, whatever pytest's import mode.
+"""
 
 from __future__ import annotations
 
 import json
+import pathlib
+import sys
 from typing import Optional
 
 import attrs
@@ -13,6 +18,8 @@ from cloudllm_sync.codecs.accumulator import Accumulator
 from cloudllm_sync.codecs.openai_chat import OpenAIChatCodec
 from cloudllm_sync.errors import CloudLLMError
 from cloudllm_sync.values import Message, MessageChunk
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 
 @attrs.frozen
