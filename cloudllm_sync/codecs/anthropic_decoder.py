@@ -28,7 +28,7 @@ from cloudllm_sync.codecs.anthropic_blocks import (
 from cloudllm_sync.codecs.error_bodies import error_from_json, find_error
 from cloudllm_sync.codecs.finish_reasons import normalise
 from cloudllm_sync.codecs.json_text import CHECKED_BYTES, count, read_json
-from cloudllm_sync.codecs.surrogates import Joiner
+from cloudllm_sync.codecs.surrogates import Joiner, well_formed
 from cloudllm_sync.errors import CloudLLMError, StreamProtocolError
 from cloudllm_sync.values import MessageChunk, TokenUsage, ToolCallDelta
 
@@ -75,6 +75,7 @@ class AnthropicDecoder:
         self._calls = 0
         self._joiner = Joiner()
         self._raw_finish: Optional[str] = None
+        self._explained = ""  # the last explanation handed on
         self._seen = False  # whether a chunk was handed on
         self._started = False
         self._usage: dict[str, Any] = {}
@@ -240,17 +241,28 @@ class AnthropicDecoder:
 
     def _message_delta(self, body: Json) -> Sequence[MessageChunk]:
         self._note_usage(body.get("usage"))
-        raw = as_text(as_object(body.get("delta")).get("stop_reason"))
+        delta = as_object(body.get("delta"))
+        raw = as_text(delta.get("stop_reason"))
+        news = bool(raw) and raw != self._raw_finish
         chunks: list[MessageChunk] = []
-        if raw and raw != self._raw_finish:
+        if news:
             self._raw_finish = raw
             chunks = self._close_all()
+        chunks += self._explanation(raw, as_object(delta.get("stop_details")))
+        if news:
             word = normalise(raw, calls_made=self._calls > 0)
             chunks.append(MessageChunk(finish_reason=word, raw_finish_reason=raw))
             self._note_state()
         if self._raw_finish is not None:
             chunks += self._usage_now()
         return chunks
+
+    def _explanation(self, raw: str, details: Json) -> Iterator[MessageChunk]:
+        """Why Claude refused, once."""
+        said = details.get("explanation") if "refusal" in (raw, details.get("type")) else None
+        if isinstance(said, str) and said and said != self._explained:
+            self._explained = said
+            yield MessageChunk(refusal=well_formed(said))
 
     def _message_stop(self, body: Json) -> Sequence[MessageChunk]:
         self.ended = True

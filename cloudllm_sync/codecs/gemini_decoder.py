@@ -63,6 +63,7 @@ class GeminiDecoder:
 
     __slots__ = (
         "_calls",
+        "_explained",
         "_finish",
         "_joiner",
         "_provider",
@@ -81,6 +82,7 @@ class GeminiDecoder:
         self.error: Optional[CloudLLMError] = None
         self._provider = provider
         self._finish: Optional[tuple[str, Optional[str]]] = None  # the raw reason, and our word
+        self._explained = ""  # the last message about a filter that was handed on
         self._raw_usage = _ABSENT
         self._text_before = False  # whether text came, and with it what each event repeats
         self._whole = False
@@ -165,10 +167,12 @@ class GeminiDecoder:
             self.facts.usage = usage
             self._raw_usage = _ABSENT
         if candidate is not None:
-            yield from self._finished(candidate.get("finishReason"))
+            reason, message = candidate.get("finishReason"), candidate.get("finishMessage")
+            yield from self._finished(reason, None, message)
         feedback = body.get("promptFeedback")
         if isinstance(feedback, Mapping):
-            yield from self._finished(feedback.get("blockReason"), "content_filter")
+            reason, message = feedback.get("blockReason"), feedback.get("blockReasonMessage")
+            yield from self._finished(reason, "content_filter", message)
         if body.get("error") or candidate is None:
             self.error = error_from_json(self._provider, body)
             self.ended = self.ended or self.error is not None
@@ -197,7 +201,9 @@ class GeminiDecoder:
         elif text:
             self._raw_parts.add_text(text, thought)
 
-    def _finished(self, raw: object, word: Optional[str] = None) -> Iterator[MessageChunk]:
+    def _finished(
+        self, raw: object, word: Optional[str] = None, message: object = None
+    ) -> Iterator[MessageChunk]:
         """The reason, once; again only if a later one differs."""
         if not isinstance(raw, str) or not raw:
             return
@@ -206,9 +212,17 @@ class GeminiDecoder:
         self._settle()
         raw = well_formed(raw)
         finish = raw, word or normalise(raw, calls_made=self._calls.any())
+        if finish[1] == "content_filter":  # good ends have messages, too, which refuse nothing
+            yield from self._explanation(message)
         if finish != self._finish:
             self._finish = finish
             yield MessageChunk(finish_reason=finish[1], raw_finish_reason=raw)
+
+    def _explanation(self, message: object) -> Iterator[MessageChunk]:
+        """Why Gemini does not say the rest, once."""
+        if isinstance(message, str) and message and message != self._explained:
+            self._explained = message
+            yield MessageChunk(refusal=well_formed(message))
 
     def _settle(self) -> None:
         """Make facts of what is kept as it came while text flows."""

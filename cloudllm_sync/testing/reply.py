@@ -80,15 +80,18 @@ class Reply:
 
     One reply can be said on every wire that FakeServer speaks, and decodes to the same Message but
     for ids and the provider's words. What a wire cannot say is left out (Gemini: cache writes) or
-    said in its own place: a refusal is `stop_details` on Claude, a SAFETY finish without a text
-    on Gemini, text on Ollama, which knows neither citations nor more than three counts.
+    said in its own place: a refusal is the explanation in Claude's `stop_details`, the message of
+    a SAFETY finish on Gemini, and text on Ollama, which knows neither citations nor more than
+    three counts.
 
     What:
         usage: `"counted"`: 10 tokens for the prompt, one for each piece of the reply. None: this
             server knows no usage. Streams of Chat Completions have it only if the request asks.
         finish_reason: `stop`, `tool_calls`, `length` and `content_filter` go out as the wire's own
             words for these, any other word as it is. None: `stop`, or `tool_calls` if there are
-            any, or the wire's word for a refusal. An empty string: the stream ends without one.
+            any, or the wire's word for a refusal: that is `stop` on OpenAI's wires and a filter on
+            Claude and Gemini; say `content_filter` to have it equal on all. An empty string: the
+            stream ends without one.
         tool_calls: Claude's whole bodies and all of Gemini's and Ollama's hold arguments as JSON
             objects; other arguments are answered with status 500 there. These two get no empty id.
         citations: URLs; sent as sources of the whole text.

@@ -17,7 +17,7 @@ from anthropic_reading import (
 )
 
 from cloudllm_sync.codecs import ServerSentEvent
-from cloudllm_sync.values import TokenUsage
+from cloudllm_sync.values import MessageChunk, TokenUsage
 
 
 def test_usage_of_message_delta_wins_field_by_field():
@@ -154,3 +154,46 @@ def test_message_start_of_another_id_begins_again():
         "text",
         "tool_use",
     ]
+
+
+def refused(explanation, stop_reason="refusal", kind="refusal"):
+    details = {"type": kind, "category": None, "explanation": explanation}
+    said = {"stop_reason": stop_reason, "stop_details": details}
+    return named("message_delta", delta=said, usage={"output_tokens": 2})
+
+
+def test_explanation_of_a_refusal_is_the_refusal():
+    """A chunk of its own, after the text and before the reason."""
+    reading = Reading(begin(), opened(0), text(0, "ab\ud83c"), refused("I can not \ud83c"), STOP)
+
+    assert [
+        MessageChunk("ab"),
+        MessageChunk("\ufffd"),
+        MessageChunk(refusal="I can not \ufffd"),
+        MessageChunk(finish_reason="content_filter", raw_finish_reason="refusal"),
+        MessageChunk(usage=TokenUsage(0, 2, 2)),
+    ] == reading.chunks
+
+
+def test_explanation_is_told_once_whenever_it_comes():
+    """With the reason, after it, and again; a restarted message may give another."""
+    late = [reason("refusal"), refused("No", None), refused("No"), refused("No", None, None)]
+    again = [begin("msg_2"), refused("Never", None)]
+
+    assert "No" == Reading(begin(), *late, STOP).message.refusal
+    assert "NoNever" == Reading(begin(), *late, *again, STOP).message.refusal
+
+
+@pytest.mark.parametrize("explanation", [None, "", 5, ["No"]])
+def test_refusal_without_an_explanation_has_no_text(explanation):
+    """As recorded ones have none."""
+    message = Reading(begin(), refused(explanation), STOP).message
+
+    assert ("", "content_filter") == (message.refusal, message.finish_reason)
+
+
+def test_details_of_other_reasons_are_no_refusal():
+    """Only a refusal refuses."""
+    message = Reading(begin(), refused("Enough", "max_tokens", "limit"), STOP).message
+
+    assert ("", "length") == (message.refusal, message.finish_reason)

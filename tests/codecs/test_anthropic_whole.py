@@ -54,3 +54,12 @@ def test_whole_reply_may_be_empty_if_it_says_why():
     reading = whole({"type": "message", "content": [], "stop_reason": "refusal"})
 
     assert reading.message.finish_reason == "content_filter"
+
+
+def test_whole_refusal_is_explained():
+    """In the field that streams have in their last delta."""
+    details = {"type": "refusal", "category": "cyber", "explanation": "I can not"}
+    reading = whole({"content": [], "stop_reason": "refusal", "stop_details": details})
+
+    assert "I can not" == reading.message.refusal
+    assert "content_filter" == reading.message.finish_reason

@@ -183,6 +183,37 @@ def test_blocked_prompt_is_a_whole_reply(reason, wrapped):
     assert reading.error is None
 
 
+@pytest.mark.parametrize("wrapped", [as_event, whole])
+def test_message_of_a_filter_is_the_refusal(wrapped):
+    """Of a candidate that was stopped, and of a prompt that was blocked; before the reason."""
+    stopped = {"finishReason": "SAFETY", "finishMessage": "Not \ud83d"}
+    blocked = {"blockReason": "BLOCKLIST", "blockReasonMessage": "Not this"}
+
+    assert [
+        MessageChunk(refusal="Not \ufffd"),
+        MessageChunk(finish_reason="content_filter", raw_finish_reason="SAFETY"),
+    ] == read(wrapped({"candidates": [stopped]})).chunks
+    assert [
+        MessageChunk(refusal="Not this"),
+        MessageChunk(finish_reason="content_filter", raw_finish_reason="BLOCKLIST"),
+    ] == read(wrapped({"promptFeedback": blocked})).chunks
+
+
+def test_message_of_a_filter_is_told_once():
+    """Text before it stays; an event that repeats it says nothing new."""
+    stopped = text("a", finish="SAFETY", finishMessage="Not this")
+
+    reading = read(stopped, stopped, text("", finish="SAFETY", finishMessage=None))
+
+    assert ("aa", "Not this") == (reading.message.content, reading.message.refusal)
+
+
+@pytest.mark.parametrize("reason", ["STOP", "MAX_TOKENS", "MALFORMED_FUNCTION_CALL", "OTHER"])
+def test_message_of_another_end_is_no_refusal(reason):
+    """Google comments on calls as well: "Model generated function call(s)."."""
+    assert "" == read(text("a", finish=reason, finishMessage="Because")).message.refusal
+
+
 def test_prompt_feedback_without_a_block_is_nothing():
     """Ratings of a prompt that passed end no reply, on the first event or a later one."""
     rated = {**text("a"), "promptFeedback": {"safetyRatings": []}}

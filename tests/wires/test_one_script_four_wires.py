@@ -109,6 +109,14 @@ SCRIPTS = {
         Reply("Once upon a", finish_reason="content_filter", usage=None),
         assistant("Once upon a", finish_reason="content_filter"),
     ),
+    "refused": (
+        Reply(refusal="I can not say that", finish_reason="content_filter", usage=USAGE),
+        assistant(refusal="I can not say that", finish_reason="content_filter", usage=USAGE),
+    ),
+    "refused half-way": (
+        Reply("First, ", refusal=["No", "."], finish_reason="content_filter", usage=None),
+        assistant("First, ", refusal="No.", finish_reason="content_filter"),
+    ),
     "unknown reason": (
         Reply("Hello", finish_reason="moon_phase", usage=None),
         assistant("Hello", finish_reason="unknown"),
@@ -212,20 +220,28 @@ def test_cut_before_the_finish_reason_is_an_interruption(ask, read):
     assert failure.partial.content.startswith("a")
 
 
+# What each provider ends a refusal with, unless the script says otherwise.
 REFUSED = {
-    CHAT: ("I can not", "stop", "stop"),
-    CLAUDE: ("", "content_filter", "refusal"),
-    GEMINI: ("", "content_filter", "SAFETY"),
-    RESPONSES: ("I can not", "stop", "completed"),
+    CHAT: ("stop", "stop"),
+    CLAUDE: ("content_filter", "refusal"),
+    GEMINI: ("content_filter", "SAFETY"),
+    RESPONSES: ("stop", "completed"),
 }
 
 
-def test_refusal_is_said_in_each_wires_own_way(ask, read, wire):
-    """Two have words for it, two only a reason; it is text on none."""
+def test_refusal_is_the_same_text_and_ends_in_each_wires_own_way(ask, read, wire):
+    """OpenAI's wires know no reason for it but `stop`, the others none but a filter."""
     message = read(ask(Reply(refusal="I can not"))).message
 
-    assert "" == message.content
-    assert REFUSED[wire] == (message.refusal, message.finish_reason, message.raw_finish_reason)
+    assert ("", "I can not") == (message.content, message.refusal)
+    assert REFUSED[wire] == (message.finish_reason, message.raw_finish_reason)
+
+
+def test_whole_refusal_is_the_same_text(ask):
+    """As in a stream."""
+    message = ask(Reply(refusal="I can not")).send_message("hi")
+
+    assert ("", "I can not") == (message.content, message.refusal)
 
 
 def test_tool_loop_ends_with_the_answer(speak):
