@@ -31,11 +31,15 @@ class Model(enum.Enum):
 
 
 class ClaudeClient(Client):
-    """Claude, by the Messages API. The key is `ANTHROPIC_API_KEY` or `CLAUDE_API_KEY`."""
+    """Claude, by the Messages API. The key is `ANTHROPIC_API_KEY` or `CLAUDE_API_KEY`.
+
+    `base_url` is what stands before `/v1/messages`; given with `/v1`, or all of it, it is the same.
+    """
 
     provider = Provider(
         name="Anthropic",
         base_url="https://api.anthropic.com",
+        path_ends=("/v1/messages", "/v1"),
         key_variables=("ANTHROPIC_API_KEY", "CLAUDE_API_KEY"),
         key_header="x-api-key",
         key_prefix="",

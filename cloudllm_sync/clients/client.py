@@ -90,9 +90,10 @@ class Client:
         if not isinstance(observers, Iterable):
             raise ConfigurationError("observers must be a sequence of Observer")
         self._observers = tuple(observers)
+        url = _checked_url(provider.base_url if base_url is None else base_url, allow_http)
         endpoint = Endpoint(
             provider=provider.name,
-            base_url=_checked_url(provider.base_url if base_url is None else base_url, allow_http),
+            base_url=provider.without_path_end(url),
             key=_find_key(provider, api_key),
             key_header=provider.key_header,
             key_prefix=provider.key_prefix,

@@ -31,11 +31,16 @@ class Model(enum.Enum):
 
 
 class GeminiClient(Client):
-    """Gemini, by generateContent. The key is `GEMINI_API_KEY` or `GOOGLE_API_KEY`."""
+    """Gemini, by generateContent. The key is `GEMINI_API_KEY` or `GOOGLE_API_KEY`.
+
+    `base_url` is what stands before `/v1beta/models`; given with `/v1beta`, or all of it, it is the
+    same.
+    """
 
     provider = Provider(
         name="Gemini",
         base_url="https://generativelanguage.googleapis.com",
+        path_ends=("/v1beta/models", "/v1beta"),
         key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
         key_header="x-goog-api-key",
         key_prefix="",

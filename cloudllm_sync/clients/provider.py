@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from typing import Optional
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -19,12 +20,22 @@ class Provider:
 
     name: str
     base_url: str = ""
+    path_ends: tuple[str, ...] = ()
+    """What the codec adds to the base URL, and users paste with it, longest first."""
     key_variables: tuple[str, ...] = ()
     """Environment variables that may hold the key, the first set one wins."""
     key_needed: bool = True
     key_header: str = "Authorization"
     key_prefix: str = "Bearer "
     headers: Mapping[str, str] = attrs.field(factory=dict)
+
+    def without_path_end(self, url: str) -> str:
+        """The base URL, where an address with more than that was given."""
+        path = urlsplit(url).path  # a host may be named v1
+        for end in self.path_ends:
+            if path.endswith(end):
+                return url[: -len(end)]
+        return url
 
 
 def key_in_environment(

@@ -81,6 +81,23 @@ def test_request_has_the_key_and_the_version(server, client):
     assert request.json["model"] == "claude-sonnet-5"
 
 
+@pytest.mark.parametrize("end", ["", "/", "/v1", "/v1/", "/v1/messages", "/v1/messages/"])
+@pytest.mark.parametrize("start", ["", "/anthropic"])
+def test_base_url_is_taken_with_and_without_its_path(start, end, server):
+    """Documentation and other tools give all of these."""
+    server.add(stream(*HELLO))
+    with ClaudeClient("m", api_key=KEY, base_url=server.url + start + end) as client:
+        client.send_message("hi")
+
+    assert [f"{start}/v1/messages"] == [request.path for request in server.requests]
+
+
+def test_host_is_no_part_of_the_path():
+    """It may be named as the path begins."""
+    with ClaudeClient("m", api_key=KEY, base_url="https://v1") as client:
+        assert "https://v1" == client._transport.endpoint.base_url
+
+
 @pytest.mark.parametrize("variable", ["ANTHROPIC_API_KEY", "CLAUDE_API_KEY"])
 def test_key_is_read_from_the_environment(variable, server, monkeypatch):
     """Either name will do."""
