@@ -6,17 +6,17 @@ Source: wire/WIRE.md, section 3, after Anthropic's API reference.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
 
 from cloudllm_sync.codecs import ChatRequest, WireRequest
-from cloudllm_sync.codecs.anthropic_blocks import STATE
 from cloudllm_sync.codecs.anthropic_decoder import AnthropicDecoder
+from cloudllm_sync.codecs.anthropic_turns import mark, mark_turns, turns
 from cloudllm_sync.codecs.json_text import write_json
-from cloudllm_sync.errors import APIError, ConfigurationError, UnsupportedOptionError
-from cloudllm_sync.values import Attachment, ChatOptions, Message, Role, ToolCall, ToolDefinition
+from cloudllm_sync.errors import APIError, UnsupportedOptionError
+from cloudllm_sync.values import ChatOptions, Role, ToolDefinition
 
 __all__ = ["AnthropicMessagesCodec"]
 
@@ -36,14 +36,17 @@ _FEATURES = frozenset(
 # The wire wants a limit; this one every model of the last years takes.
 _DEFAULT_MAX_TOKENS = 8192
 _TOOL_CHOICES = {"auto": "auto", "none": "none", "required": "any"}
-_IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _BUDGETS = {"low": 1024, "medium": 4096, "high": 16384}
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
 # Models that think by budget: claude-3*, and claude-*-4 to 4-5 with or without a date.
 _THINKS_BY_BUDGET = re.compile(
     r"(?:^|[/.])claude-(?:3\b|[a-z]+-4(?:[-.][015])?(?:$|[-@:](?!\d{1,2}(?:$|[-@:.]))))"
 )
-_EPHEMERAL = {"type": "ephemeral"}
+# They answer thinking of type "disabled" with status 400 (Anthropic's guide to adaptive thinking).
+_ALWAYS_THINKS = re.compile(r"claude-(?:fable|mythos)-")
+_DISABLED = {"type": "disabled"}
+# Since Claude 4.7 thoughts come without their text unless it is asked for.
+_ADAPTIVE = {"type": "adaptive", "display": "summarized"}
 
 
 @attrs.frozen(slots=True)
@@ -64,22 +67,25 @@ class AnthropicMessagesCodec:
         body: _Json = {
             "model": request.model,
             "max_tokens": self._max_tokens(options, thinking),
-            "messages": self._turns(request.messages),
+            "messages": turns(self.provider, request.messages),
             "stream": request.stream,
         }
+        self._check_prefill(request, body["messages"], thinking)
         system = [
             {"type": "text", "text": message.content}
             for message in request.messages
             if message.role is Role.SYSTEM and message.content.strip()
         ]
+        tools = [_tool(tool) for tool in request.tools]
         if options.cache:
-            _mark(system)
-            _mark_turns(body["messages"])
+            mark_turns(body["messages"])
+            for items in filter(None, (system, tools)):
+                items[-1] = mark(items[-1])
         if system:
             plain = len(system) == 1 and not options.cache
             body["system"] = system[0]["text"] if plain else system
-        if request.tools:
-            body["tools"] = [_tool(tool) for tool in request.tools]
+        if tools:
+            body["tools"] = tools
         body.update(self._options(options, request.tools))
         body.update(thinking)
         if options.response_schema is not None:
@@ -132,33 +138,49 @@ class AnthropicMessagesCodec:
 
     def _thinking(self, model: str, options: ChatOptions) -> _Json:
         """The fields that `reasoning_effort` stands for on this model."""
-        effort = options.reasoning_effort
-        if effort is None:
+        if options.reasoning_effort is None:
             return {}
-        if effort == "none":
-            return {"thinking": {"type": "disabled"}}
+        effort = options.reasoning_effort.strip().lower()
         by_budget = _THINKS_BY_BUDGET.search(model) is not None
-        known: Iterable[str] = _BUDGETS if by_budget else _EFFORTS
+        known = list(_BUDGETS if by_budget else _EFFORTS)
+        if not _ALWAYS_THINKS.search(model):
+            known.insert(0, "none")
         if effort not in known:
             raise UnsupportedOptionError(
-                f"reasoning_effort {effort!r} is none of none, {', '.join(known)}, which "
-                f"{self.provider} takes for {model!r}"
+                f"reasoning_effort {options.reasoning_effort!r} is none of {', '.join(known)}, "
+                f"which {self.provider} takes for {model!r}"
             )
-        self._check_free_to_think(options)
+        if effort == "none":
+            return {"thinking": _DISABLED}
+        self._check_free_to_think(model, options)
         if by_budget:
             return {"thinking": {"type": "enabled", "budget_tokens": _BUDGETS[effort]}}
-        return {"thinking": {"type": "adaptive"}, "output_config": {"effort": effort}}
+        return {"thinking": _ADAPTIVE, "output_config": {"effort": effort}}
 
-    def _check_free_to_think(self, options: ChatOptions) -> None:
+    def _check_free_to_think(self, model: str, options: ChatOptions) -> None:
         if options.temperature not in (None, 1):
             raise UnsupportedOptionError(
-                f"{self.provider} takes no temperature but 1 with reasoning_effort: "
-                "leave one of them out"
+                f"temperature {options.temperature!r} with reasoning_effort: {model!r} of "
+                f"{self.provider} takes only 1 then, leave one of them out"
             )
         if options.tool_choice not in (None, "auto", "none"):
             raise UnsupportedOptionError(
-                f"{self.provider} cannot be made to call a tool with reasoning_effort: leave it "
-                f"out, or tool_choice {options.tool_choice!r}"
+                f"tool_choice {options.tool_choice!r} with reasoning_effort: {model!r} of "
+                f"{self.provider} cannot be made to call a tool then, leave one of them out"
+            )
+
+    def _check_prefill(self, request: ChatRequest, made: Sequence[_Json], thinking: _Json) -> None:
+        """Refuse to think in the middle of a reply that was begun for the model.
+
+        A pause ends with the assistant as well; from there it goes on.
+        """
+        said = [message for message in request.messages if message.role is not Role.SYSTEM]
+        begun = made[-1]["role"] == "assistant" and said[-1].finish_reason != "pause"
+        if begun and thinking.get("thinking", _DISABLED) != _DISABLED:
+            raise UnsupportedOptionError(
+                "reasoning_effort with a last message of the assistant's: "
+                f"{request.model!r} of {self.provider} cannot think and go on from it, leave one "
+                "of them out"
             )
 
     def _max_tokens(self, options: ChatOptions, thinking: _Json) -> int:
@@ -176,133 +198,7 @@ class AnthropicMessagesCodec:
             )
         return wanted
 
-    def _turns(self, messages: Sequence[Message]) -> list[_Json]:
-        """User and assistant in turn; messages of one side that follow each other are one."""
-        turns: list[_Json] = []
-        for position, message in enumerate(messages):
-            if message.role is Role.SYSTEM:
-                continue
-            where = f"messages[{position}]"
-            if not turns and message.role is Role.ASSISTANT:
-                raise ConfigurationError(
-                    f"{where} is the assistant's, but {self.provider} wants the user's first: "
-                    "begin with a Message(Role.USER, ...)"
-                )
-            role = "assistant" if message.role is Role.ASSISTANT else "user"
-            blocks = self._blocks(where, message)
-            if turns and turns[-1]["role"] == role:
-                turns[-1]["content"] += blocks
-            elif blocks:
-                turns.append({"role": role, "content": blocks})
-        if not turns:
-            raise ConfigurationError(
-                f"messages has a system prompt only: {self.provider} wants a user's message, too"
-            )
-        for turn in turns:
-            # Stable: what comes before the text is only the results.
-            turn["content"].sort(key=lambda block: block["type"] != "tool_result")
-        return turns
-
-    def _blocks(self, where: str, message: Message) -> list[_Json]:
-        if message.role is Role.TOOL:
-            return [
-                {
-                    "type": "tool_result",
-                    "tool_use_id": message.tool_call_id,
-                    "content": message.content,
-                }
-            ]
-        if message.role is Role.ASSISTANT:
-            return _said_before(where, message)
-        blocks = [self._part(attachment) for attachment in message.attachments]
-        blocks += _text(message.content)
-        if not blocks:
-            raise ConfigurationError(
-                f"{where} is empty, which {self.provider} refuses: give it some text"
-            )
-        return blocks
-
-    def _part(self, attachment: Attachment) -> _Json:
-        kind = attachment.media_type
-        if kind.startswith("image/") and (attachment.url is not None or kind in _IMAGES):
-            return {"type": "image", "source": _source(attachment)}
-        if kind == "application/pdf":
-            return {"type": "document", "source": _source(attachment)}
-        if kind.startswith("text/") and attachment.url is None:
-            return {"type": "document", "source": _plain_text(attachment)}
-        raise UnsupportedOptionError(
-            f"{self.provider} takes no {kind}{' by address' if attachment.url else ''}: send a "
-            "JPEG, PNG, GIF, WebP or PDF, or plain text"
-        )
-
-
-def _text(text: str) -> list[_Json]:
-    """A text block; none for blank text, which the API refuses."""
-    return [{"type": "text", "text": text}] if text.strip() else []
-
-
-def _source(attachment: Attachment) -> _Json:
-    if attachment.url is not None:
-        return {"type": "url", "url": attachment.url}
-    return {
-        "type": "base64",
-        "media_type": attachment.media_type,
-        "data": attachment.base64(),
-    }
-
-
-def _plain_text(attachment: Attachment) -> _Json:
-    """Text is sent as it is: base64 is for PDF only (API reference, PlainTextSource)."""
-    try:
-        text = (attachment.data or b"").decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        name = repr(attachment.name) if attachment.name else "an attachment"
-        raise ConfigurationError(
-            f"{name} of type {attachment.media_type} is not UTF-8: convert it first"
-        ) from error
-    return {"type": "text", "media_type": "text/plain", "data": text}
-
-
-def _said_before(where: str, message: Message) -> list[_Json]:
-    """An earlier reply; with what it was made of where a tool loop or a pause goes on from it."""
-    calls = [_tool_use(where, call) for call in message.tool_calls]
-    state = message.provider_state
-    if state and STATE in state and (calls or message.finish_reason == "pause"):
-        blocks = list(state[STATE])
-        made = {block.get("id") for block in blocks if block.get("type") == "tool_use"}
-        # A message whose calls were changed since is no longer what the blocks say.
-        if made == {call["id"] for call in calls}:
-            return blocks
-    return _text(message.content or message.refusal) + calls
-
-
-def _tool_use(where: str, call: ToolCall) -> _Json:
-    try:
-        arguments = call.parsed()
-    except ValueError as error:
-        raise ConfigurationError(
-            f"{where} calls {call.name!r} with arguments that are no JSON object, as after a cut "
-            "by the token limit: leave the message out, or mend the arguments"
-        ) from error
-    return {"type": "tool_use", "id": call.id, "name": call.name, "input": arguments}
-
 
 def _tool(tool: ToolDefinition) -> _Json:
     about = {"description": tool.description} if tool.description else {}
     return {"name": tool.name, **about, "input_schema": {"type": "object", **tool.parameters}}
-
-
-def _mark(blocks: list[_Json]) -> None:
-    """Have the provider cache everything up to the last block that can carry the mark."""
-    for at in range(len(blocks) - 1, -1, -1):
-        if blocks[at].get("type") not in ("thinking", "redacted_thinking"):
-            # A copy: the block may be a reply's own.
-            blocks[at] = {**blocks[at], "cache_control": _EPHEMERAL}
-            return
-
-
-def _mark_turns(turns: list[_Json]) -> None:
-    """Mark the newest user turn, for the next request, and what precedes it, for this one."""
-    newest = max(at for at, turn in enumerate(turns) if turn["role"] == "user")
-    for turn in turns[max(newest - 1, 0) : newest + 1]:
-        _mark(turn["content"])
