@@ -36,6 +36,11 @@ _BUDGETS = {"none": 0, "minimal": 512, "low": 1024, "medium": 8192, "high": 2457
 _LEVELS = ("minimal", "low", "medium", "high")
 _COUNTS_THOUGHTS = re.compile(r"gemini-[12]\b")
 """Models that take a number of tokens to think with; later ones take a level."""
+_ALWAYS_THINKS = re.compile(r"gemini-2\.5-pro\b")
+_WANTS_SIGNATURES = re.compile(r"gemini-(?![12]\b)")
+"""Models that refuse a step whose first call lacks a thoughtSignature: from Gemini 3 on."""
+# For calls that the model did not make itself (Google's guide, Thought signatures, FAQ).
+_UNSIGNED = "skip_thought_signature_validator"
 _MEDIA = ("image/", "audio/", "video/", "text/", "application/pdf")
 
 
@@ -53,7 +58,10 @@ class GeminiCodec:
     def encode(self, request: ChatRequest) -> WireRequest:
         """The request as Gemini says it. `extra_body` is merged into it, object by object."""
         options = request.options
+        model = request.model[7:] if request.model.startswith("models/") else request.model
         body: dict[str, Any] = {"contents": self._contents(request.messages)}
+        if _WANTS_SIGNATURES.search(model):
+            _sign(body["contents"])
         system = [
             {"text": message.content}
             for message in request.messages
@@ -66,7 +74,6 @@ class GeminiCodec:
         if options.tool_choice is not None:
             config = self._tool_choice(options.tool_choice, request.tools)
             body["toolConfig"] = {"functionCallingConfig": config}
-        model = request.model[7:] if request.model.startswith("models/") else request.model
         generation = self._generation(options, model)
         if generation:
             body["generationConfig"] = generation
@@ -105,6 +112,8 @@ class GeminiCodec:
             return None
         counts = _COUNTS_THOUGHTS.search(model) is not None
         known = tuple(_BUDGETS) if counts else _LEVELS
+        if _ALWAYS_THINKS.search(model):
+            known = tuple(word for word in known if word != "none")
         effort = effort.strip().lower()
         if effort not in known:
             always = ", which cannot switch thinking off" if effort == "none" else ""
@@ -181,17 +190,13 @@ class GeminiCodec:
 
 
 def _model_parts(message: Message) -> Iterator[dict[str, Any]]:
-    if not message.tool_calls:
-        for text in (message.content, message.refusal):
-            if text:
-                yield {"text": text}
-        return
     known = (message.provider_state or {}).get("gemini_parts")
     if known and _called(known) == [call.name for call in message.tool_calls]:
         yield from known
         return
-    if message.content:
-        yield {"text": message.content}
+    for text in (message.content, message.refusal):
+        if text:
+            yield {"text": text}
     for call in message.tool_calls:
         try:
             arguments = call.parsed()
@@ -207,8 +212,19 @@ def _called(parts: Sequence[Mapping[str, Any]]) -> list[str]:
     return [part["functionCall"].get("name") for part in parts if "functionCall" in part]
 
 
+def _sign(contents: Sequence[dict[str, Any]]) -> None:
+    """Have the first call of each step carry a signature; others' calls have none."""
+    for content in contents:
+        parts = content["parts"]
+        first = next((at for at, part in enumerate(parts) if "functionCall" in part), None)
+        if first is not None and not parts[first].get("thoughtSignature"):
+            # A copy: the part may be a reply's own.
+            parts[first] = {**parts[first], "thoughtSignature": _UNSIGNED}
+
+
 def _own_id(call: ToolCall) -> dict[str, str]:
-    return {} if call.id.startswith(MADE_ID_PREFIX) else {"id": call.id}
+    """The id, if a provider gave it."""
+    return {"id": call.id} if call.id and not call.id.startswith(MADE_ID_PREFIX) else {}
 
 
 def _result(message: Message, calls: Sequence[ToolCall]) -> dict[str, Any]:
@@ -225,14 +241,23 @@ def _result(message: Message, calls: Sequence[ToolCall]) -> dict[str, Any]:
 def _as_object(text: str) -> Mapping[str, Any]:
     """The result as the object that Gemini wants."""
     try:
-        result = json.loads(text)
+        result = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         result = None
-    return result if isinstance(result, dict) else {"result": text}
+    # Gemini takes "$ref" in a result for a reference of its own, and answers with status 400
+    # (seen in July 2026, https://github.com/vercel/ai/issues/14369).
+    is_plain = isinstance(result, dict) and '"$ref"' not in text
+    return result if is_plain else {"result": text}
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is Python's, not JSON's")
 
 
 def _tool(tool: ToolDefinition) -> dict[str, Any]:
-    said: dict[str, Any] = {"name": tool.name, "description": tool.description}
+    said: dict[str, Any] = {"name": tool.name}
+    if tool.description:
+        said["description"] = tool.description
     if tool.parameters:
         said["parametersJsonSchema"] = tool.parameters
     return said

@@ -55,6 +55,24 @@ def test_tools_are_declared():
     ]
 
 
+def test_schemas_go_out_whole():
+    """Gemini reads JSON Schema here, and no keyword is dropped in silence."""
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$defs": {"Day": {"type": ["string", "null"], "format": "date"}},
+        "type": "object",
+        "properties": {"day": {"$ref": "#/$defs/Day"}, "n": {"anyOf": [{"const": 1}]}},
+        "required": ["day"],
+        "additionalProperties": False,
+    }
+    said = body(tools=[ToolDefinition("f", "", schema)], response_schema=schema)
+
+    assert [{"name": "f", "parametersJsonSchema": schema}] == said["tools"][0][
+        "functionDeclarations"
+    ]
+    assert schema == said["generationConfig"]["responseJsonSchema"]
+
+
 @pytest.mark.parametrize(
     ("choice", "config"),
     [
@@ -101,6 +119,7 @@ def test_all_options_have_their_place():
         ("models/gemini-3-pro-preview", "High", {"thinkingLevel": "HIGH", "includeThoughts": True}),
         ("gemini-flash-latest", "low", {"thinkingLevel": "LOW", "includeThoughts": True}),
         ("gemini-2.5-flash", "none", {"thinkingBudget": 0, "includeThoughts": False}),
+        ("gemini-2.5-flash-lite", "none", {"thinkingBudget": 0, "includeThoughts": False}),
         ("gemini-2.5-flash", "minimal", {"thinkingBudget": 512, "includeThoughts": True}),
         ("gemini-2.5-pro", "low", {"thinkingBudget": 1024, "includeThoughts": True}),
         ("gemini-2.5-pro", "medium", {"thinkingBudget": 8192, "includeThoughts": True}),
@@ -120,7 +139,15 @@ def test_effort_is_a_level_or_a_budget(model, effort, config):
         ({"stop": tuple("abcdef")}, "5 stop sequences, not 6"),
         ({"reasoning_effort": "none"}, "cannot switch thinking off: use one of minimal"),
         ({"reasoning_effort": "none", "model": "gemini-3-pro"}, "'none' for 'gemini-3-pro'"),
-        ({"reasoning_effort": "extreme", "model": "gemini-2.5-pro"}, "one of none, minimal"),
+        (
+            {"reasoning_effort": "none", "model": "gemini-2.5-pro"},
+            "'none' for 'gemini-2.5-pro', which cannot switch thinking off: use one of minimal",
+        ),
+        (
+            {"reasoning_effort": "none", "model": "models/gemini-2.5-pro-preview-06-05"},
+            "cannot switch thinking off",
+        ),
+        ({"reasoning_effort": "extreme", "model": "gemini-2.5-flash"}, "one of none, minimal"),
         ({"tool_choice": "auto"}, "without tools"),
         ({"tool_choice": "telescope", "tools": [CLOCK]}, "the tools are clock"),
     ],
