@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 from anthropic_reading import (
     CALL,
+    STOP,
     Reading,
     arguments,
     begin,
     closed,
     delta,
+    named,
     opened,
     reason,
     text,
@@ -107,3 +109,50 @@ def test_citations_are_unique_in_order_and_kept_in_their_block():
 
     assert reading.message.citations == ("b", "a")
     assert reading.blocks[1] == {"type": "text", "text": "x", "citations": cited}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "web_search_tool_result", "web_fetch_tool_result", "code_execution_tool_result",
+        "bash_code_execution_tool_result", "text_editor_code_execution_tool_result",
+        "tool_search_tool_result", "advisor_tool_result", "mcp_tool_result",
+    ],
+)  # fmt: skip
+def test_results_of_server_tools_are_kept_as_they_came(kind):
+    """They come whole; what they found is not what Claude says."""
+    content = [{"type": "text", "text": "found", "url": "https://a.example", "title": "A"}]
+    found = {"type": kind, "tool_use_id": "srv", "is_error": False, "content": content}
+    opening = named("content_block_start", index=0, content_block=found)
+    reading = Reading(begin(), opening, closed(0), opened(1), text(1, "Sunny"), reason(), STOP)
+
+    assert [found, {"type": "text", "text": "Sunny"}] == reading.blocks
+    assert ("Sunny", ()) == (reading.message.content, reading.message.citations)
+
+
+@pytest.mark.parametrize("kind", ["server_tool_use", "mcp_tool_use"])
+def test_calls_of_server_tools_get_their_input_and_are_no_calls(kind):
+    """A reply that made no other ends as it says."""
+    fields = {"id": "srv_1", "name": "search", "input": {}}
+    reading = Reading(
+        begin(), opened(0, kind, **fields, server_name="docs"), arguments(0, ""),
+        arguments(0, '{"q":"K\\u00f6'), arguments(0, 'ln"}'), closed(0), opened(1),
+        text(1, "a"), closed(1), reason(), STOP,
+    )  # fmt: skip
+
+    assert {**fields, "type": kind, "server_name": "docs", "input": {"q": "Köln"}} == (
+        reading.blocks[0]
+    )
+    assert ([], "stop") == (reading.calls, reading.message.finish_reason)
+
+
+def test_fallback_to_another_model_does_not_break_the_text():
+    """The block that tells of it stands between two of text."""
+    told = {"from": {"model": "claude-fable-5"}, "to": {"model": "claude-opus-4-8"}}
+    reading = Reading(
+        begin(), opened(0), text(0, "a"), closed(0), opened(1, "fallback", **told), closed(1),
+        opened(2), text(2, "b"), closed(2), reason(), STOP,
+    )  # fmt: skip
+
+    assert "ab" == reading.message.content
+    assert {"type": "fallback", **told} == reading.blocks[1]

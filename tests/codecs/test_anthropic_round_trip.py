@@ -6,6 +6,7 @@ import json
 
 import attrs
 import pytest
+from anthropic_reading import STOP, Reading, arguments, begin, closed, delta, opened, reason, text
 from anthropic_request import (
     BLOCKS,
     CODEC,
@@ -115,6 +116,29 @@ def test_streamed_conversation_can_be_sent_back(model, cache, order):
     assert [block["type"] for block in body["messages"][0]["content"]] == [
         "image", "document", "text", "document", "text",
     ]  # fmt: skip
+
+
+def test_paused_turn_goes_on_from_what_was_streamed():
+    """The assistant's content goes back unchanged, a server's call with the input it had."""
+    call = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search"}
+    found = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}
+    reply = Reading(
+        begin(), opened(0, "thinking", thinking="", signature=""),
+        delta(0, "signature_delta", signature="sig"), closed(0),
+        opened(1), text(1, "I search. "), closed(1),
+        opened(2, "server_tool_use", id=call["id"], name=call["name"], input={}),
+        arguments(2, '{"query":'), arguments(2, '"x"}'), closed(2),
+        opened(3, "web_search_tool_result", tool_use_id="srvtoolu_1", content=[]), closed(3),
+        reason("pause_turn"), STOP,
+    ).message  # fmt: skip
+
+    assert "pause" == reply.finish_reason
+    assert [
+        {"type": "thinking", "thinking": "", "signature": "sig"},
+        {"type": "text", "text": "I search. "},
+        {**call, "input": {"query": "x"}},
+        found,
+    ] == turns(user("hi"), reply)[-1]["content"]
 
 
 TEXTS = st.one_of(

@@ -169,6 +169,17 @@ def test_reasons_are_normalised(raw, word):
     assert reading.decoder.complete()
 
 
+@pytest.mark.parametrize(("raw", "word"), [("MAX_TOKENS", "length"), ("SAFETY", "content_filter")])
+@pytest.mark.parametrize("wrapped", [as_event, whole])
+def test_what_came_before_an_early_end_is_kept(raw, word, wrapped):
+    """Text and calls alike; the calls do not make another reason of it."""
+    call = {"functionCall": {"name": "f", "args": {"a": 1}}}
+    message = read(wrapped(event({"text": "a"}, call, finish=raw))).message
+
+    assert ("a", word) == (message.content, message.finish_reason)
+    assert ['{"a":1}'] == [made.arguments for made in message.tool_calls]
+
+
 @pytest.mark.parametrize("reason", ["SAFETY", "OTHER", "JAILBREAK", "BRAND_NEW"])
 @pytest.mark.parametrize("wrapped", [as_event, whole])
 def test_blocked_prompt_is_a_whole_reply(reason, wrapped):
