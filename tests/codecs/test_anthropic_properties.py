@@ -61,6 +61,7 @@ DELTA = like(
     signature=TEXTS,
     citation=CITATION,
     stop_reason=st.sampled_from(["end_turn", "tool_use", "max_tokens", "refusal"]),
+    stop_details=like(type=st.just("refusal"), explanation=TEXTS),
 )
 COUNT = st.integers(0, 9) | st.sampled_from(["1", "x", -1, 1e30])
 USAGE = like(

@@ -52,7 +52,8 @@ SOURCE = like(uri=TEXTS, title=TEXTS)
 CANDIDATE = like(
     index=st.sampled_from([0, 0, 1]),
     content=like(parts=few(PART) | st.lists(like(text=TEXTS, thought=st.booleans()), max_size=1)),
-    finishReason=TEXTS,
+    finishReason=TEXTS | st.just("SAFETY"),
+    finishMessage=TEXTS,
     groundingMetadata=like(groundingChunks=few(like(web=SOURCE))),
     citationMetadata=like(citations=few(SOURCE)),
 )
@@ -62,7 +63,7 @@ DOCUMENT = like(
     usageMetadata=like(promptTokenCount=COUNT, thoughtsTokenCount=COUNT),
     modelVersion=TEXTS,
     responseId=TEXTS,
-    promptFeedback=like(blockReason=TEXTS),
+    promptFeedback=like(blockReason=TEXTS, blockReasonMessage=TEXTS),
     error=like(message=TEXTS, code=SCALARS, status=TEXTS),
 )
 NAMES = st.sampled_from(["message"] * 6 + ["error", "ping", BARE_JSON, WHOLE_BODY])
@@ -99,6 +100,7 @@ def test_any_documents_give_chunks_or_an_error_of_ours(documents):
     shown = [
         arrived.message(facts).content,
         arrived.message(facts).reasoning,
+        arrived.message(facts).refusal,
         error[1] if error else "",
     ]
     shown += [text for call in arrived.message(facts).tool_calls for text in attrs.astuple(call)]
