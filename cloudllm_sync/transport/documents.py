@@ -10,7 +10,14 @@ from typing import Callable
 from cloudllm_sync.codecs import WHOLE_BODY, ServerSentEvent
 from cloudllm_sync.errors import StreamTooLargeError
 
-__all__ = ["are_json_lines", "array_events", "bare_documents", "begins_event_line", "line_events"]
+__all__ = [
+    "are_json_lines",
+    "array_events",
+    "bare_documents",
+    "begins_event_line",
+    "is_closed",
+    "line_events",
+]
 
 _JSON_LINES = re.compile(r"\b(?:ndjson|jsonl|jsonlines)\b", re.IGNORECASE)
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
@@ -32,6 +39,11 @@ def _nesting(line: bytes) -> int:
     """How many brackets the line opens and leaves open; no JSON string goes over a line's end."""
     bare = _STRING.sub(b"", line)
     return bare.count(b"{") + bare.count(b"[") - bare.count(b"}") - bare.count(b"]")
+
+
+def is_closed(body: bytes | bytearray) -> bool:
+    """Whether a JSON body has its end, as far as brackets tell; else it was cut."""
+    return sum(map(_nesting, bytes(body).split(b"\n"))) <= 0
 
 
 def line_events(

@@ -17,6 +17,7 @@ from cloudllm_sync.transport.documents import (
     array_events,
     bare_documents,
     begins_event_line,
+    is_closed,
     line_events,
 )
 
@@ -39,6 +40,7 @@ class EventReader(sseclient.SSEClient):
         self._lines = lines
         self._event_limit = event_limit
         self._event_bytes = 0
+        self._folded: list[bytes] = []
         self._source = source
 
     def events(self) -> Iterator[ServerSentEvent]:  # type: ignore[override]
@@ -75,18 +77,25 @@ class EventReader(sseclient.SSEClient):
         # Lines are bounded one by one already; only events of many lines are summed up.
         if len(more) == 2:
             self._event_bytes = len(first) + len(more[0])
-        self._event_bytes += len(more[-1])
+        self._event_bytes += len(more[-1]) + 1
         if self._event_bytes > self._event_limit:
             raise StreamTooLargeError(
                 f"{self._source} sent an event of more than {self._event_limit} bytes: raise "
                 "it in Limits if it is wanted"
             )
+        if len(more) == _GROUP_LINES:
+            # Short lines would take 30 times their size. Two stay: the event has many.
+            self._folded.append(b"\n".join(more[:-2]))
+            del more[:-2]
 
     def _parse(self, first: bytes, more: list[bytes]) -> Iterator[ServerSentEvent]:
         if not more and first[:5] == b"data:":
             yield ServerSentEvent(first[6:] if first[5:6] == b" " else first[5:])
             return
         lines = [first, *more]
+        if self._folded:
+            lines[1:1] = b"\n".join(self._folded).split(b"\n")
+            self._folded = []
         for document in bare_documents(lines):
             yield ServerSentEvent(document, BARE_JSON)
         yield from self._parse_by_library(lines)
@@ -167,4 +176,4 @@ def _object_events(
             return line_events(lines, event_limit=event_limit, source=source, is_cut=is_cut)
         may_be_lines = may_be_lines and not start
         body += b"\n" + line
-    return iter((ServerSentEvent(bytes(body), WHOLE_BODY),))
+    return iter((ServerSentEvent(bytes(body), WHOLE_BODY, is_closed(body)),))

@@ -6,8 +6,18 @@ import json
 
 import pytest
 
-from cloudllm_sync import ConnectError, StreamInterrupted, Timeouts
-from cloudllm_sync.testing import Cut, Raw, Reply, Reset, Stall, Wait, Wire, openai_events
+from cloudllm_sync import ConnectError, StreamInterrupted, StreamProtocolError, Timeouts
+from cloudllm_sync.testing import (
+    Cut,
+    Raw,
+    Reply,
+    Reset,
+    Stall,
+    Wait,
+    Wire,
+    openai_body,
+    openai_events,
+)
 
 EVENTS = openai_events(Reply(("Grüße", ", Welt"), usage=None))
 OPENING, FIRST, SECOND, FINISH, DONE = EVENTS
@@ -146,3 +156,23 @@ def test_event_cut_by_the_end_of_the_body_counts_if_it_is_whole(succeeds):
     )
 
     succeeds(Raw(OPENING, FIRST, f"data: {last}".encode(), framing="close"), text="Grüße!")
+
+
+@pytest.mark.parametrize("cut", [1, 30, 60])
+@pytest.mark.parametrize("framing", ["chunked", "close"])
+def test_whole_body_that_is_cut_is_interrupted(serve, make_client, framing, cut):
+    """Its brackets are open: that is no mistake of the provider's."""
+    body = openai_body(Reply("Grüße, Welt"))[:-cut]
+    raw = Raw(body, framing=framing, content_type="application/json")
+    client = make_client(serve(raw))
+
+    with pytest.raises(StreamInterrupted):
+        client.send_message("hi")
+
+
+def test_whole_body_that_is_no_json_is_a_protocol_error(serve, make_client):
+    """It has its end, and makes no sense."""
+    client = make_client(serve(Raw(b'{"choices": oops}', content_type="application/json")))
+
+    with pytest.raises(StreamProtocolError):
+        client.send_message("hi")

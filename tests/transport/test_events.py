@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from cloudllm_sync import StreamProtocolError, StreamTooLargeError
 from cloudllm_sync.codecs import BARE_JSON, WHOLE_BODY
-from cloudllm_sync.transport.events import reply_events
+from cloudllm_sync.transport.events import EventReader, reply_events
 
 
 def events_of(body, *, limit=10_000, content_type="text/event-stream"):
@@ -135,6 +137,21 @@ def test_next_event_is_counted_anew():
     body = b"data: x\ndata: y\ndata: z\n\n" * 500
 
     assert events_of(body, limit=100) == one(b"x\ny\nz") * 500
+
+
+@pytest.mark.parametrize("line", [b"xyz\n", b": c\n", b"data: x\n"])
+def test_event_of_many_short_lines_takes_little_memory(line):
+    """As separate objects they would take thirty times their size."""
+    lines = (line[:-1] for _ in range(2_000_000 // len(line)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(StreamTooLargeError):
+            list(EventReader(lines, 1_000_000, "somebody").events())
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert peak_bytes < 3_000_000
 
 
 def test_event_of_many_data_lines_is_whole():
