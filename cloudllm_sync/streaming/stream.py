@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Callable, Optional
 
+from cloudllm_sync.codecs import ReplyFacts
 from cloudllm_sync.codecs.accumulator import Accumulator
 from cloudllm_sync.errors import (
     CloudLLMError,
@@ -141,6 +142,11 @@ class ChatStream(Iterator[MessageChunk]):
     def ended_well(self) -> bool:
         """Whether the reply has become whole."""
         return self._message is not None
+
+    @property
+    def facts(self) -> ReplyFacts:
+        """What the reply says about itself so far, for clients that pass a stream on."""
+        return self._source.facts
 
     @property
     def request_id(self) -> str | None:
