@@ -2,53 +2,61 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
-from typing import Any, Callable, Optional
+import contextlib
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Optional
 
 import attrs
 
+from cloudllm_sync.clients.asking import Asking, Question, signed
 from cloudllm_sync.clients.client import Messages
 from cloudllm_sync.clients.wrapper import ClientWrapper
 from cloudllm_sync.codecs import ReplyFacts
-from cloudllm_sync.codecs.conversation import as_messages
-from cloudllm_sync.errors import (
-    APIError,
-    CloudLLMError,
-    ConfigurationError,
-    StreamError,
-    StreamInterrupted,
-    TransportError,
-)
+from cloudllm_sync.errors import CloudLLMError, ConfigurationError, StreamInterrupted
 from cloudllm_sync.streaming.handle import OnChunk, OnError, OnFinish, StreamHandle
 from cloudllm_sync.streaming.sources import NoClocks
 from cloudllm_sync.streaming.stream import ChatStream
-from cloudllm_sync.transport.cancellation import current_cancellation, using
 from cloudllm_sync.values import ChatOptions, Message, MessageChunk, Timeouts, ToolDefinition
 
 __all__ = ["FallbackClient"]
 
-_log = logging.getLogger("cloudllm_sync.fallback")
-
-# What another provider may do better. A cancel is not among them, nor a request that no wire says.
-_MOVE_ON = (APIError, TransportError, StreamError)
-
 
 class FallbackClient:
-    """Asks the first client; if it refuses, or cannot be reached, or fails before the first chunk
-    of its reply has been handed on, the next one, and so on. Never after: half a reply of one
-    model is not continued by another. `Message.model` says who answered.
+    """Asks the first client; if that one refuses, or cannot be reached, or fails before the first
+    chunk of its reply has been handed on, the next one, and so on. Never after: half a reply of
+    one model is not continued by another. `Message.model` says who answered.
 
-    Each client retries by its own rules first. If none can answer, the last one's error is raised.
+    A refusal is any APIError (a wrong key and a conversation too long for that model are among
+    them), or an option that this client's wire cannot say. Any other ConfigurationError is a
+    mistake of the program's and is raised at once. So is whatever else a client of your own
+    raises: it says that it cannot answer by a CloudLLMError, or by an OSError, which becomes a
+    ConnectError here.
+
+    Each client retries by its own rules first. The `total_s` of a call is for all of its clients
+    together; the other clocks, and a client's own `total_s`, are for each of them.
+
+    If nobody can answer, the last error that came from a provider is raised. Its text names the
+    others, it is chained to those before it, and its `attempts` count all requests.
 
     Raises:
-        ConfigurationError: No clients.
+        ConfigurationError: No clients, or something that is none.
     """
 
-    def __init__(self, clients: Sequence[ClientWrapper]) -> None:
+    def __init__(self, clients: Iterable[ClientWrapper]) -> None:
+        if not isinstance(clients, Iterable):
+            raise ConfigurationError(
+                f"FallbackClient needs a sequence of clients, not {type(clients).__name__}"
+            )
         self._clients = tuple(clients)
         if not self._clients:
             raise ConfigurationError("FallbackClient needs at least one client")
+        for client in self._clients:
+            if not hasattr(client, "send_message"):
+                raise ConfigurationError(
+                    f"FallbackClient needs clients, not {type(client).__name__}: open_client() "
+                    "makes one of a string"
+                )
 
     @property
     def model_name(self) -> str:
@@ -63,7 +71,7 @@ class FallbackClient:
     def send_message(
         self,
         messages: Messages,
-        tools: Optional[Sequence[ToolDefinition]] = None,
+        tools: Optional[Iterable[ToolDefinition]] = None,
         *,
         options: Optional[ChatOptions] = None,
         timeouts: Optional[Timeouts] = None,
@@ -71,22 +79,22 @@ class FallbackClient:
         """The whole reply of the first client that gives one.
 
         Raises:
-            CloudLLMError: The last client's failure.
+            CloudLLMError: No client answered, see the class.
         """
-        asked = as_messages(messages)
-        wishes = _given(options, timeouts)
-        for client in self._clients[:-1]:
+        question = Question.of(messages, tools, options, timeouts)
+        del messages, tools  # tools that report errors show local variables
+        asking = Asking(self._clients, question)
+        while True:
+            client = asking.next_client()
             try:
-                return _signed(client.send_message(asked, tools, **wishes), client)
-            except _MOVE_ON as error:
-                _log.warning("%s failed, asking the next: %s", client.provider_name, error)
-        last = self._clients[-1]
-        return _signed(last.send_message(asked, tools, **wishes), last)
+                return asking.reply_of(client)
+            except CloudLLMError as error:
+                asking.move_on(client, error)
 
     def send_message_stream(
         self,
         messages: Messages,
-        tools: Optional[Sequence[ToolDefinition]] = None,
+        tools: Optional[Iterable[ToolDefinition]] = None,
         *,
         options: Optional[ChatOptions] = None,
         timeouts: Optional[Timeouts] = None,
@@ -96,22 +104,17 @@ class FallbackClient:
         Clients that cannot stream are passed over.
 
         Raises:
-            CloudLLMError: The last client's failure.
+            CloudLLMError: No client began a reply, see the class; StreamingNotSupportedError if
+                none of them can stream.
         """
-        asked = as_messages(messages)
-        wishes = _given(options, timeouts)
-
-        def opener(client: ClientWrapper) -> Callable[[], Optional[ChatStream]]:
-            return lambda: client.send_message_stream(asked, tools, **wishes)
-
-        source = _FirstToAnswer([(client, opener(client)) for client in self._clients])
-        source.open_next()
-        return ChatStream(source)
+        question = Question.of(messages, tools, options, timeouts)
+        del messages, tools  # as above
+        return self._stream(question)
 
     def start_message_stream(
         self,
         messages: Messages,
-        tools: Optional[Sequence[ToolDefinition]] = None,
+        tools: Optional[Iterable[ToolDefinition]] = None,
         *,
         on_chunk: Optional[OnChunk] = None,
         on_finish: Optional[OnFinish] = None,
@@ -119,105 +122,113 @@ class FallbackClient:
         options: Optional[ChatOptions] = None,
         timeouts: Optional[Timeouts] = None,
     ) -> StreamHandle:
-        """`send_message_stream()` by callbacks on a worker thread; returns at once."""
-        asked = as_messages(messages)
+        """`send_message_stream()` by callbacks on a worker thread; returns at once.
+
+        Raises:
+            ConfigurationError: The request cannot be made. All that comes later goes to
+                `on_error`.
+        """
+        question = Question.of(messages, tools, options, timeouts)
         return StreamHandle(
-            lambda: self.send_message_stream(asked, tools, options=options, timeouts=timeouts),
+            lambda: self._stream(question),
             on_chunk=on_chunk,
             on_finish=on_finish,
             on_error=on_error,
         )
 
+    def close(self) -> None:
+        """Close all the clients; running streams go on."""
+        with contextlib.ExitStack() as stack:  # one that fails to close does not keep the others
+            for client in self._clients:
+                stack.callback(getattr(client, "close", _nothing))
 
-def _given(options: Optional[ChatOptions], timeouts: Optional[Timeouts]) -> dict[str, Any]:
-    """Only what was given: a client of a user's own may know no options."""
-    wishes = {"options": options, "timeouts": timeouts}
-    return {name: wish for name, wish in wishes.items() if wish is not None}
+    def __enter__(self) -> FallbackClient:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"FallbackClient({list(self._clients)!r})"
+
+    def _stream(self, question: Question) -> ChatStream:
+        source = _FirstToAnswer(Asking(self._clients, question))
+        source.open_next()
+        return ChatStream(source)
 
 
-def _signed(message: Message, client: ClientWrapper) -> Message:
-    return message if message.model else attrs.evolve(message, model=client.model_name)
-
-
-_Candidate = tuple[ClientWrapper, Callable[[], Optional[ChatStream]]]
+def _nothing() -> None:
+    """What there is to do for a client that has no close()."""
 
 
 class _FirstToAnswer:
     """The chunks of the first stream that gives one."""
 
-    def __init__(self, candidates: Sequence[_Candidate]) -> None:
-        self._candidates = list(candidates)
-        self._stream: Optional[ChatStream] = None
-        self._client: Optional[ClientWrapper] = None
-        self.cancellation = current_cancellation()
+    def __init__(self, asking: Asking) -> None:
+        self._asking = asking
+        # Replaced as a whole: `partial` may be asked for by any thread.
+        self._answering: Optional[tuple[ClientWrapper, ChatStream]] = None
+        self.cancellation = asking.cancellation
         self.progress = NoClocks()
         self._ended = False
 
     def open_next(self) -> None:
-        """Have the next candidate that can begin a stream begin one.
+        """Have the next client that can begin a stream begin one.
 
         Raises:
-            CloudLLMError: The last candidate's failure.
+            CloudLLMError: None could.
         """
         while True:
-            if not self._candidates:
-                raise ConfigurationError("none of the clients can stream: use send_message()")
-            self._client, open_stream = self._candidates.pop(0)
+            client = self._asking.next_client()
             try:
-                with using(self.cancellation):
-                    self._stream = open_stream()
-            except _MOVE_ON as error:
-                self._move_on(error)
+                stream = self._asking.stream_of(client)
+            except CloudLLMError as error:
+                self._asking.move_on(client, error)
                 continue
-            if self._stream is not None:
-                return
-
-    def _move_on(self, error: CloudLLMError) -> None:
-        """Raise the error if it was the last candidate's."""
-        if not self._candidates or self.cancellation.requested:
-            raise error
-        name = self._client.provider_name if self._client is not None else ""
-        _log.warning("%s failed, asking the next: %s", name, error)
+            self._answering = client, stream
+            # One that was not made here, or not by this package, may know no cancel of ours.
+            self.cancellation.on_cancel(stream.cancel)
+            return
 
     @property
     def facts(self) -> ReplyFacts:
         """What the reply says about itself."""
-        if self._stream is None or self._client is None:
+        if self._answering is None:
             return ReplyFacts()
-        known = self._stream.partial
-        return ReplyFacts(
-            known.model or self._client.model_name,
-            known.response_id,
-            dict.fromkeys(known.citations),
-            dict(known.provider_state) if known.provider_state is not None else None,
-            known.usage,
-        )
+        client, stream = self._answering
+        known = stream.facts
+        return known if known.model else attrs.evolve(known, model=client.model_name)
 
     @property
     def request_id(self) -> Optional[str]:
         """The answering provider's name for the request."""
-        return self._stream.request_id if self._stream is not None else None
+        return self._answering[1].request_id if self._answering is not None else None
 
     def chunks(self) -> Iterator[MessageChunk]:
-        """The chunks; another candidate takes over until the first has come."""
-        while True:
-            stream = self._stream
-            assert stream is not None
+        """The chunks; another client takes over until the first has come."""
+        while self._answering is not None:
+            client, stream = self._answering
             try:
-                first = next(stream, None)
-            except _MOVE_ON as error:
-                self._move_on(error)
-                self.open_next()
-                continue
-            if first is not None:
-                yield first
-                yield from stream
-            self._ended = True
-            return
+                with self._asking.watched(client):
+                    first = next(stream, None)
+            except CloudLLMError as error:
+                self._asking.move_on(client, error)
+            else:
+                if first is not None:
+                    yield first
+                    yield from stream
+                self._ended = True
+                return
+            self.open_next()
 
     def verdict(self) -> Optional[CloudLLMError]:
         """Whole if the stream inside has come to its end, which it does only when it is whole."""
-        if self._ended or (self._stream is not None and self._stream.ended_well):
+        if self._ended or (self._answering is not None and self._answering[1].ended_well):
             return None
         return StreamInterrupted("the reply has not ended")
 
@@ -226,13 +237,17 @@ class _FirstToAnswer:
         return False
 
     def describe(self, error: CloudLLMError) -> CloudLLMError:
-        """The error as it is; the client inside has described it."""
+        """The error as the client inside has described it, and who had begun to answer."""
+        if error.partial is not None and self._answering is not None:
+            error.partial = signed(error.partial, self._answering[0])
         return error
 
     def release(self) -> None:
-        """Nothing: the stream inside has ended."""
+        """Take back what a cancel would do; the stream inside has ended."""
+        if self._answering is not None:
+            self.cancellation.forget(self._answering[1].cancel)
 
     def abort(self) -> None:
         """Close the stream inside."""
-        if self._stream is not None:
-            self._stream.close()
+        if self._answering is not None:
+            self._answering[1].close()

@@ -15,6 +15,7 @@ from cloudllm_sync import (
     OpenAICompatibleClient,
     Timeouts,
 )
+from cloudllm_sync.clients.fallback import FallbackClient
 from cloudllm_sync.testing import FakeServer
 
 KEY = "sk-secret-0123456789abcdef"
@@ -124,3 +125,22 @@ def read():
 def way(request):
     """How the reply is asked for."""
     return request.param
+
+
+@pytest.fixture
+def pair():
+    """Two servers with a client for each, and a FallbackClient of the two."""
+    with FakeServer() as first, FakeServer() as second:
+        clients = [
+            OpenAICompatibleClient(
+                model,
+                base_url=server.base_url,
+                provider_name=model,
+                max_retries=0,
+                timeouts=Timeouts(5, 5, 5),
+            )
+            for model, server in (("first", first), ("second", second))
+        ]
+        yield first, second, FallbackClient(clients)
+        for client in clients:
+            client.close()
