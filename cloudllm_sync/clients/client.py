@@ -24,7 +24,7 @@ from cloudllm_sync.transport.http import Endpoint, Transport, is_loopback
 from cloudllm_sync.transport.tls import Cert, Verify
 from cloudllm_sync.values import ChatOptions, Limits, Message, Timeouts, ToolDefinition
 
-__all__ = ["Client", "Messages"]
+__all__ = ["Client", "Messages", "checked_url"]
 
 _log = logging.getLogger("cloudllm_sync.clients")
 
@@ -90,7 +90,7 @@ class Client:
         if not isinstance(observers, Iterable):
             raise ConfigurationError("observers must be a sequence of Observer")
         self._observers = tuple(observers)
-        url = _checked_url(provider.base_url if base_url is None else base_url, allow_http)
+        url = checked_url(provider.base_url if base_url is None else base_url, allow_http)
         endpoint = Endpoint(
             provider=provider.name,
             base_url=provider.without_path_end(url),
@@ -308,8 +308,12 @@ def _model_name(model: object) -> str:
     return name.strip()
 
 
-def _checked_url(url: str, allow_http: bool) -> str:
-    """The base URL without a trailing slash."""
+def checked_url(url: str, allow_http: bool) -> str:
+    """The base URL without a trailing slash.
+
+    Raises:
+        ConfigurationError: Nothing can be posted there, or not safely.
+    """
     if not isinstance(url, str):
         raise ConfigurationError(f"base_url must be a string, not {type(url).__name__}")
     url = url.strip().rstrip("/")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
+import threading
 from collections.abc import Iterable, Mapping
 from typing import Optional
 
 import attrs
 
-from cloudllm_sync.clients.client import Client
+from cloudllm_sync.clients.client import Client, checked_url
 from cloudllm_sync.clients.provider import key_in_environment
 from cloudllm_sync.errors import ConfigurationError
 from cloudllm_sync.streaming.observer import Observer
@@ -21,6 +22,12 @@ from cloudllm_sync.values import ChatOptions, Limits, Timeouts
 __all__ = ["KnownProvider", "add_provider", "known_providers", "open_client"]
 
 
+# What somebody means as an address who forgets https://. Model names have an @, too.
+_NO_ADDRESS = re.compile(
+    r"@\s*([a-z][a-z0-9+.-]*://.*|[\w.-]+:\d+(?:/.*)?|[\w-]+(?:\.[\w-]+)+/.*)$", re.IGNORECASE
+)
+
+
 @attrs.frozen(slots=True, kw_only=True)
 class KnownProvider:
     """One row of the table: a client of its own, or a server that speaks Chat Completions."""
@@ -28,7 +35,8 @@ class KnownProvider:
     name: str
     base_url: str = ""
     key_variables: tuple[str, ...] = ()
-    """Environment variables that may hold the key; empty if the server wants none."""
+    """Environment variables that may hold the key; empty if the server wants none, or if the
+    client knows them."""
     client: str = "compatible:OpenAICompatibleClient"
     """`module:class` below `cloudllm_sync.clients`."""
 
@@ -41,7 +49,7 @@ def _server(name: str, base_url: str, *key_variables: str) -> KnownProvider:
     return KnownProvider(name=name, base_url=base_url, key_variables=key_variables)
 
 
-# Replaced as a whole by add_provider(), so that readers need no lock.
+_adding = threading.Lock()  # guards the replacing of _table; readers take one reference
 _table: Mapping[str, KnownProvider] = {
     row.name: row
     for row in (
@@ -90,14 +98,21 @@ def add_provider(name: str, *, base_url: str, key_variables: Iterable[str] = ())
     """Add a server that speaks Chat Completions to the table, or replace a row.
 
     Raises:
-        ConfigurationError: A name that `open_client()` could not tell from its model.
+        ConfigurationError: A name that `open_client()` could not tell from its model, or an
+            address that no client could use.
     """
     global _table
-    if isinstance(key_variables, str):
-        raise ConfigurationError("key_variables must be a sequence of names, not one string")
     if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9._-]+", name):
         raise ConfigurationError(f"{name!r} is no provider's name: use lower-case letters")
-    _table = {**_table, name: _server(name, base_url, *key_variables)}
+    if isinstance(key_variables, str):
+        raise ConfigurationError("key_variables must be a sequence of names, not one string")
+    variables = tuple(key_variables)
+    for variable in variables:
+        if not isinstance(variable, str) or not variable:
+            raise ConfigurationError(f"key_variables must hold names, not {variable!r}")
+    row = _server(name, checked_url(base_url, allow_http=True), *variables)
+    with _adding:
+        _table = {**_table, name: row}
 
 
 def open_client(
@@ -155,19 +170,29 @@ def _parse(spec: str) -> tuple[KnownProvider, str, Optional[str]]:
     name, colon, rest = spec.strip().partition(":")
     row = _table.get(name.strip().lower())
     if row is None:
-        close = difflib.get_close_matches(name.lower(), _table, 1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ConfigurationError(
-            f"no provider {name[:40]!r}: {hint}known are {', '.join(sorted(_table))}"
-        )
-    model, *address = re.split(r"@(?=https?://)", rest, maxsplit=1, flags=re.IGNORECASE)
+        raise _unknown(name.strip(), bool(colon))
+    model, *address = re.split(r"\s*@\s*(?=https?://)", rest, maxsplit=1, flags=re.IGNORECASE)
     base_url = address[0] if address else ""
     spec = mask_urls(spec)
     if not colon or not model.strip():
         raise ConfigurationError(f"{spec!r} names no model: write {row.name}:MODEL")
+    slip = None if address else _NO_ADDRESS.search(model)
+    if slip is not None:
+        raise ConfigurationError(
+            f"{mask_urls(slip[1])!r} is no address: write {row.name}:MODEL@https://... or "
+            "@http://..."
+        )
     if not base_url and row.name in ("azure", "custom"):
         raise ConfigurationError(f"{spec!r} needs an address: write {row.name}:MODEL@BASE_URL")
     return row, model.strip(), base_url or row.base_url or None
+
+
+def _unknown(name: str, is_name: bool) -> ConfigurationError:
+    close = difflib.get_close_matches(name.lower(), _table, 1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    # What has no colon may be anything, a key for instance.
+    what = f"no provider {name[:40]!r}" if is_name or not name else "expected 'provider:model'"
+    return ConfigurationError(f"{what}: {hint}known are {', '.join(sorted(_table))}")
 
 
 def _key_of(row: KnownProvider, given: Optional[str]) -> Optional[str]:

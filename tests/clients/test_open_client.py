@@ -1,5 +1,7 @@
 """Clients by one string."""
 
+import threading
+
 import pytest
 
 from cloudllm_sync import (
@@ -10,6 +12,7 @@ from cloudllm_sync import (
     OpenAIClient,
     OpenAICompatibleClient,
 )
+from cloudllm_sync.clients import registry
 from cloudllm_sync.clients.registry import add_provider, known_providers, open_client
 from cloudllm_sync.testing import FakeServer
 
@@ -26,6 +29,11 @@ from cloudllm_sync.testing import FakeServer
         ("openrouter:vendor/model:free", OpenAICompatibleClient, "vendor/model:free"),
         ("custom:me@home@http://localhost:1/v1", OpenAICompatibleClient, "me@home"),
         ("openai:gpt-5@https://llm.example/@tenant/v1", OpenAIClient, "gpt-5"),
+        ("ollama:llama3.2:3b@http://localhost:11434/v1", OpenAICompatibleClient, "llama3.2:3b"),
+        ("openrouter:a/b:free@HTTPS://llm.example/v1", OpenAICompatibleClient, "a/b:free"),
+        ("custom:@cf/meta/llama@https://llm.example/v1", OpenAICompatibleClient, "@cf/meta/llama"),
+        ("openai:claude@20240620", OpenAIClient, "claude@20240620"),
+        ("custom: m @ http://localhost:1/v1 ", OpenAICompatibleClient, "m"),
     ],
 )
 def test_string_names_provider_and_model(spec, kind, model):
@@ -65,8 +73,23 @@ def test_missing_key_names_the_variable(monkeypatch):
     [
         ("olama:m", "did you mean 'ollama'"),
         ("nobody:m", "known are alibaba, anthropic"),
+        ("", "no provider ''"),
+        (":m", "no provider ''"),
+        ("http://localhost:1/v1", "no provider 'http'"),
         ("openai", "names no model"),
         ("openai:", "names no model"),
+        ("openai: ", "names no model"),
+        ("openai:@https://llm.example/v1", "names no model"),
+        ("openai:m@https://", "no address"),
+        (
+            "ollama:m@localhost:1234/v1",
+            r"^'localhost:1234/v1' is no address: write ollama:MODEL@http",
+        ),
+        ("ollama:m@10.0.0.1:1234", "is no address"),
+        ("ollama:m@llm.example/v1", "is no address"),
+        ("ollama:m@ftp://llm.example/v1", "is no address"),
+        ("custom:m@", "needs an address"),
+        ("ollama:m@http://llm.example:11434/v1", "allow_http=True"),
         ("custom:m", "needs an address"),
         (7, "expected 'provider:model'"),
         ("openai:m@https://user:pw@llm.example/v1", "user name or password"),
@@ -88,8 +111,84 @@ def test_row_of_ones_own_is_known():
     assert "house" in known_providers()
 
 
-@pytest.mark.parametrize("name", ["", "My House", "a:b", "a@b"])
+@pytest.fixture(autouse=True)
+def own_table(monkeypatch):
+    """Rows that a test adds are gone after it."""
+    monkeypatch.setattr(registry, "_table", registry._table)
+
+
+@pytest.mark.parametrize("name", ["", "My House", "a:b", "a@b", "a\n", 7])
 def test_row_whose_name_could_not_be_read_is_refused(name):
     """A name must not be mistaken for a model or an address."""
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(ConfigurationError, match="no provider's name"):
         add_provider(name, base_url="http://localhost:1/v1")
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"base_url": 7}, "base_url must be a string"),
+        ({"base_url": "localhost:1/v1"}, "no address"),
+        ({"base_url": "https://me:secret@llm.example/v1"}, "user name or password"),
+        ({"base_url": "https://llm.example/v1", "key_variables": "KEY"}, "not one string"),
+        ({"base_url": "https://llm.example/v1", "key_variables": ["KEY", None]}, "not None"),
+        ({"base_url": "https://llm.example/v1", "key_variables": [""]}, "not ''"),
+    ],
+)
+def test_row_that_no_client_could_use_is_refused(row, said):
+    """When it is added, not when it is first asked."""
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        add_provider("house", **row)
+
+    assert "secret" not in str(caught.value)
+    assert "house" not in known_providers()
+
+
+def test_row_added_while_another_is_being_made_is_kept():
+    """Two threads may add rows; here one starts in the middle of the other, and no lock is held."""
+
+    def variables():
+        adding = threading.Thread(
+            target=add_provider, args=("inner",), kwargs={"base_url": "https://llm.example/v1"}
+        )
+        adding.start()
+        adding.join(10)
+        yield "OUTER_KEY"
+
+    add_provider("outer", base_url="https://llm.example/v1", key_variables=variables())
+
+    assert {"inner", "outer"} <= set(known_providers())
+
+
+def test_table_that_was_handed_out_does_not_change():
+    """Whoever loops over it is not disturbed, and cannot disturb others."""
+    rows = known_providers()
+    add_provider("house", base_url="https://llm.example/v1")
+
+    assert "house" not in rows
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "custom:m@me:secret@llm.example/v1",
+        "openai:m@ftp://me:secret@llm.example",
+        "azure:@http://me:secret@llm.example",
+    ],
+)
+def test_password_in_a_string_is_not_shown(spec):
+    """Also where the address is none."""
+    with pytest.raises(ConfigurationError) as caught:
+        open_client(spec)
+
+    assert "secret" not in str(caught.value)
+
+
+def test_key_that_was_pasted_for_a_provider_is_not_shown():
+    """Whoever mixes up the arguments does not find the key in a log."""
+    key = "sk-proj-0123456789abcdef0123456789"
+
+    with pytest.raises(ConfigurationError, match="expected 'provider:model'") as caught:
+        open_client(key)
+
+    assert key[:12] not in str(caught.value)
