@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+import textwrap
 from collections.abc import Iterator
 
 from cloudllm_sync import Client, CloudLLMError, ConfigurationError
@@ -26,7 +27,8 @@ def opened(spec: str) -> Iterator[Client]:
         except ConfigurationError as error:
             if provider is None or "API key" not in str(error) or "@http" in spec:
                 raise
-            print(f"{error}\nUsing the embedded server (its wire format, a scripted reply).\n")
+            print(textwrap.fill(str(error), 79))
+            print("Using the embedded server (its wire format, a scripted reply).\n")
             server = stack.enter_context(FakeServer(default=SCRIPT))
             bare = provider.client.startswith(WITHOUT_VERSION)
             address = server.url if bare else server.base_url
@@ -56,6 +58,9 @@ def main() -> None:
             print(f"\n[finished: {stream.finish_reason}]")
     except CloudLLMError as error:
         sys.exit(f"\n{type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        print("\n[interrupted]", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,9 @@ def main() -> None:
                 show(stream)
     except CloudLLMError as error:
         sys.exit(f"\n{type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        print("\n[interrupted]", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

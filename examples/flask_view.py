@@ -14,7 +14,7 @@ from cloudllm_sync import Client, CloudLLMError
 try:
     from flask import Flask, Response, request
 except ImportError:
-    sys.exit('this example needs Flask: pip install "cloudllm-sync[flask]"')
+    sys.exit("this example needs Flask: pip install flask")
 
 
 def make_app(client: Client) -> Flask:

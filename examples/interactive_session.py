@@ -7,6 +7,7 @@ what had come of it; Ctrl-D leaves.
 from __future__ import annotations
 
 import contextlib
+import sys
 
 from client_from_args import argument_parser, chosen_client
 
@@ -65,7 +66,10 @@ def usage_line(session: LLMSession) -> str:
 
 def main() -> None:
     """Chat until the input ends."""
-    with chosen_client(argument_parser("A chat in the terminal.").parse_args()) as client:
+    arguments = argument_parser("A chat in the terminal.").parse_args()
+    if sys.stdin is None:
+        sys.exit("a chat needs an input: it is closed")
+    with chosen_client(arguments) as client:
         session = LLMSession(client, "You are a helpful assistant.", partial="keep")
         print(HELP)
         more = True

@@ -41,10 +41,14 @@ def main() -> None:
             reply = client.send_message(arguments.question, options=options)
     if reply.refusal or reply.finish_reason != "stop":  # cut short it is no whole JSON
         sys.exit(f"no answer ({reply.finish_reason}): {reply.refusal or reply.content}")
-    person = json.loads(reply.content)
-    print(f"name:      {person['name']}")
-    print(f"born:      {person['born']}")
-    for deed in person["known_for"]:
+    try:
+        person = json.loads(reply.content)
+        name, born, deeds = person["name"], person["born"], person["known_for"]
+    except (ValueError, TypeError, KeyError):  # not every server keeps to a schema
+        sys.exit(f"the reply does not fit the schema: {reply.content}")
+    print(f"name:      {name}")
+    print(f"born:      {born}")
+    for deed in deeds:
         print(f"known for: {deed}")
 
 

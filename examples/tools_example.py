@@ -28,8 +28,10 @@ MAX_ROUNDS = 5  # a model may want more and more
 
 def run(call: ToolCall) -> str:
     """The result of a call; what went wrong is for the model to read, too."""
+    if call.name != "get_weather":
+        return "error: no such tool"
     try:
-        city = call.parsed()["city"]
+        city = str(call.parsed()["city"])
     except (ValueError, KeyError) as error:  # the arguments are what a model wrote
         return f"error: {error}"
     return WEATHER.get(city, f"error: no station in {city}")

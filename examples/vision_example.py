@@ -40,6 +40,19 @@ def painted_png() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + data + chunk(b"IEND", b"")
 
 
+def picture_at(path: str) -> Attachment:
+    """The file; one that is no picture ends the program with one line."""
+    try:
+        picture = Attachment.from_path(path)
+    except OSError as error:
+        sys.exit(f"{path}: {error.strerror}")
+    except ValueError as error:
+        sys.exit(f"{path}: {error}")
+    if not picture.media_type.startswith("image/"):
+        sys.exit(f"{path}: {picture.media_type} is no image")
+    return picture
+
+
 def describe(request: RecordedRequest) -> str:
     """The embedded server's answer: it cannot see, but it got the bytes."""
     parts = request.json["messages"][-1]["content"]
@@ -54,13 +67,7 @@ def main() -> None:
     parser.add_argument("path", nargs="?", help="an image; default: a red square")
     parser.add_argument("--question", default="What is in this picture?")
     arguments = parser.parse_args()
-    try:
-        if arguments.path:
-            picture = Attachment.from_path(arguments.path)
-        else:
-            picture = Attachment.from_bytes(painted_png(), name="square.png")
-    except (OSError, ValueError) as error:
-        sys.exit(f"{arguments.path}: {error}")
+    picture = picture_at(arguments.path) if arguments.path else Attachment.from_bytes(painted_png())
     keys = os.environ.get("OPENAI_API_KEY") or os.environ.get("OPEN_AI_SECRET")
     with FakeServer(describe) as server:
         if not arguments.base_url and not keys:

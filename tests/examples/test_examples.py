@@ -343,6 +343,30 @@ def test_ctrl_c_during_a_reply_keeps_the_chat(start):
     assert told == ["one", "Half a", "two"]
 
 
+def test_interactive_session_without_an_input_says_so(environment):
+    """Started by a service, say, which gives it none."""
+    command = [sys.executable, str(ROOT / "examples" / "interactive_session.py")]
+    closed = ["sh", "-c", 'exec "$@" <&-', "sh", *command]
+
+    ended = subprocess.run(closed, capture_output=True, encoding="utf-8", timeout=PATIENCE_S)
+
+    assert (ended.returncode, ended.stderr) == (1, "a chat needs an input: it is closed\n")
+
+
+# any_provider.py
+
+
+def test_ctrl_c_ends_any_provider(start):
+    """With what had come, and without a traceback."""
+    with FakeServer(Reply("Half a reply", after={3: Stall()})) as server:
+        process = start("any_provider.py", f"custom:m@{server.base_url}")
+        read_until(process.stdout, "Half a")
+        process.send_signal(signal.SIGINT)
+        printed, complaint = process.communicate(timeout=PATIENCE_S)
+
+    assert (process.returncode, printed, complaint) == (130, "", "\n[interrupted]\n")
+
+
 # flask_view.py
 
 

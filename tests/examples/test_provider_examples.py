@@ -44,6 +44,21 @@ def run(tmp_path):
     return to_the_end
 
 
+PROGRAMS = sorted(
+    path.name for path in (ROOT / "examples").glob("*.py") if "__main__" in path.read_text("utf-8")
+)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_help_fits_a_terminal(run, name):
+    """It says what the program does, in lines of 80 columns."""
+    status, printed, complaint = run(name, "--help", COLUMNS="80")
+
+    assert (status, complaint) == (0, "")
+    assert printed.startswith(f"usage: {name} ")
+    assert [line for line in printed.splitlines() if len(line) > 80] == []
+
+
 def at(server: FakeServer) -> tuple[str, ...]:
     return "--base-url", server.base_url, "--model", "test-model"
 
@@ -116,6 +131,20 @@ def test_tools_example_answers_every_call(run):
     assert printed.endswith("Only Cologne.\n")
 
 
+def test_tools_example_survives_odd_calls(run):
+    """What a model makes up is answered, not run into."""
+    calls = (
+        ToolCall("a", "get_weather", '{"city": ["Cologne"]}'),
+        ToolCall("b", "get_wether", '{"city": "Cologne"}'),
+    )
+    with FakeServer(Reply(tool_calls=calls), "Oh.") as server:
+        status, printed, complaint = run("tools_example.py", *at(server))
+
+    assert (status, complaint) == (0, "")
+    assert "[result of get_weather: error: no station in ['Cologne']]" in printed
+    assert "[result of get_wether: error: no such tool]" in printed
+
+
 def test_tools_example_does_not_go_on_forever(run):
     """A model that only calls is stopped."""
     with FakeServer(default=Reply(tool_calls=[ToolCall("a", "get_weather", "{}")])) as server:
@@ -151,13 +180,23 @@ def test_vision_example_with_a_file(run, tmp_path):
     assert base64.b64decode(image["image_url"]["url"].partition(",")[2]) == picture
 
 
-def test_vision_example_without_the_file(run):
-    """One line says which."""
-    status, _, complaint = run("vision_example.py", "nowhere.png")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nowhere.png", "No such file or directory"),
+        (".", "Is a directory"),
+        ("empty.png", "'empty.png' is empty: there is nothing to send"),
+        ("mine.pdf", "application/pdf is no image"),
+    ],
+)
+def test_vision_example_without_a_picture(run, tmp_path, name, said):
+    """One line says which file, and why."""
+    tmp_path.joinpath("empty.png").touch()
+    tmp_path.joinpath("mine.pdf").write_bytes(b"%PDF-1.7")
 
-    assert status == 1
-    assert complaint.startswith("nowhere.png: ")
-    assert complaint.count("\n") == 1
+    status, printed, complaint = run("vision_example.py", name)
+
+    assert (status, printed, complaint) == (1, "", f"{name}: {said}\n")
 
 
 def test_structured_example_alone(run):
@@ -177,6 +216,19 @@ def test_structured_example_sends_its_schema(run):
 
     assert (status, complaint) == (1, 'no answer (length): {"name": "Ad\n')
     assert wanted["schema"]["required"] == ["name", "born", "known_for"]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    ["Sure! Here she is.", '{"name": "Ada", "born": 1815}', "[1]", '{"name": "A'],
+)
+def test_structured_example_of_a_server_that_knows_no_schema(run, reply):
+    """One line says what came instead."""
+    with FakeServer(reply) as server:
+        status, printed, complaint = run("structured_example.py", *at(server))
+
+    assert (status, printed) == (1, "")
+    assert complaint == f"the reply does not fit the schema: {reply}\n"
 
 
 @pytest.mark.parametrize(
@@ -207,6 +259,14 @@ def test_any_provider_at_an_address(run):
 
         assert server.requests[0].json["messages"][-1]["content"] == "Hello?"
     assert (status, printed) == (0, "custom, m:\nHi there\n[finished: stop]\n")
+
+
+def test_any_provider_s_notice_fits_a_terminal(run):
+    """The one about the key that is missing."""
+    _, printed, _ = run("any_provider.py")
+
+    assert printed.startswith("no API key for Anthropic: ")
+    assert [line for line in printed.splitlines() if len(line) > 79] == []
 
 
 def test_any_provider_lists_them(run):
