@@ -16,9 +16,9 @@ from cloudllm_sync.codecs.error_bodies import error_from_json, find_error
 from cloudllm_sync.codecs.finish_reasons import normalise
 from cloudllm_sync.codecs.json_text import CHECKED_BYTES, read_json
 from cloudllm_sync.codecs.openai_chat_parts import (
+    ThoughtKeeper,
     ToolCallTracker,
     citations,
-    merge_reasoning_details,
     reasoning_text,
     split_content,
     usage_from,
@@ -95,7 +95,7 @@ class OpenAIChatDecoder:
         self._raw_finish: Optional[str] = None
         self._usage: Optional[TokenUsage] = None  # read, not yet handed on
         self._seen = False  # whether a chunk was handed on
-        self._thoughts: list[str] = []  # from reasoning_content
+        self._thoughts = ThoughtKeeper()
         self._calls = ToolCallTracker()
         self._joiner = Joiner()
 
@@ -219,13 +219,15 @@ class OpenAIChatDecoder:
             deltas = self._calls.deltas(delta.tool_calls, delta.function_call)
             self._note_delta(delta)
             if reasoning and delta.reasoning_content:
-                self._thoughts.append(reasoning)
+                self._thoughts.add_content(reasoning)
         self._note_usage(usage_from(choice.usage))
         raw = choice.finish_reason
         raw = well_formed(raw) if isinstance(raw, str) and raw else None
         if raw == self._raw_finish:
             raw = None
         if raw is not None:
+            if self._raw_finish is None:  # many readers leave here; what comes later, finish() adds
+                self._keep_thoughts()
             self._raw_finish = raw
             if raw == "error":
                 self.error = ServerError(
@@ -237,7 +239,6 @@ class OpenAIChatDecoder:
         for rest in deltas:
             yield MessageChunk(tool_call_delta=rest)
         if raw is not None:
-            self._keep_thoughts()
             yield self._finish_chunk(raw)
 
     def _note_delta(self, delta: _Delta) -> None:
@@ -245,22 +246,15 @@ class OpenAIChatDecoder:
         if delta.annotations is not None:
             facts.citations.update(dict.fromkeys(citations(delta.annotations)))
         if delta.reasoning_details:
-            state = facts.provider_state or {}
-            details = merge_reasoning_details(
-                state.get("reasoning_details", []), delta.reasoning_details
-            )
-            facts.provider_state = {**state, "reasoning_details": details}
+            self._thoughts.add_details(delta.reasoning_details)
 
     def _finish_chunk(self, raw: str | None) -> MessageChunk:
         word = normalise(raw, calls_made=self._calls.any())
         return MessageChunk(finish_reason=word, raw_finish_reason=raw)
 
     def _keep_thoughts(self) -> None:
-        """Have the reasoning sent back in a tool loop; once the reply's end is known."""
-        if self._thoughts and self._calls.any():
-            # DeepSeek wants it back in a tool loop; servers without the field never get it.
-            state = self.facts.provider_state or {}
-            self.facts.provider_state = {**state, "reasoning_content": "".join(self._thoughts)}
+        """Have the reasoning sent back in a tool loop."""
+        self.facts.provider_state = self._thoughts.state(calls_made=self._calls.any())
 
     def _note_usage(self, usage: TokenUsage | None) -> None:
         if usage is not None:

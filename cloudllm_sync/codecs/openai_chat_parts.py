@@ -17,13 +17,15 @@ from cloudllm_sync.errors import StreamProtocolError
 from cloudllm_sync.values import TokenUsage, ToolCallDelta
 
 __all__ = [
+    "ThoughtKeeper",
     "ToolCallTracker",
     "citations",
-    "merge_reasoning_details",
     "reasoning_text",
     "split_content",
     "usage_from",
 ]
+
+_DETAIL_TEXTS = ("text", "summary", "data")
 
 
 def split_content(content: Any) -> tuple[str, str]:
@@ -60,28 +62,74 @@ def reasoning_text(delta: Any) -> str:
     return "".join(found)
 
 
-def merge_reasoning_details(known: list[Any], details: Any) -> list[Any]:
-    """The details so far with those of one more delta: pieces of one index and type are joined.
+def _scalars(piece: Mapping[str, Any], *names: str) -> list[Any]:
+    """These fields; None for lists and objects, whose comparison can go too deep."""
+    values = map(piece.get, names)
+    return [value if isinstance(value, (str, int, float)) else None for value in values]
 
-    They have to be sent back unchanged in a tool loop (OpenRouter's documentation of reasoning).
-    """
-    merged = list(known)
-    for detail in details if isinstance(details, list) else ():
-        last = merged[-1] if merged else None
-        if (
-            isinstance(detail, Mapping)
-            and isinstance(last, Mapping)
-            and (last.get("type"), last.get("index")) == (detail.get("type"), detail.get("index"))
-            and detail.get("index") is not None
-        ):
-            joined = {**last, **{name: value for name, value in detail.items() if value}}
-            for name in ("text", "summary", "data"):
-                if isinstance(last.get(name), str) and isinstance(detail.get(name), str):
-                    joined[name] = last[name] + detail[name]
-            merged[-1] = joined
-        else:
-            merged.append(detail)
-    return merged
+
+@attrs.define(slots=True)
+class _Detail:
+    """One of OpenRouter's `reasoning_details` on its way; texts are joined once, at the end."""
+
+    said: dict[str, Any]
+    texts: dict[str, list[str]] = attrs.field(factory=dict)
+
+    def goes_on(self, piece: Mapping[str, Any]) -> bool:
+        """Whether the piece belongs to it: of its type and index, and of no other id."""
+        kind, index, own_id = _scalars(piece, "type", "index", "id")
+        last_kind, last_index, last_id = _scalars(self.said, "type", "index", "id")
+        same = index is not None and (kind, index) == (last_kind, last_index)
+        return same and (own_id == last_id or not own_id or not last_id)
+
+    def add(self, piece: Mapping[str, Any]) -> None:
+        for name, value in piece.items():
+            if name in _DETAIL_TEXTS and isinstance(value, str):
+                self.texts.setdefault(name, []).append(value)
+            elif value or name not in self.said:
+                self.said[name] = value
+
+    def joined(self) -> dict[str, Any]:
+        return {**self.said, **{name: "".join(texts) for name, texts in self.texts.items()}}
+
+
+class ThoughtKeeper:
+    """Keeps the reasoning of a reply in the form in which a tool loop has to send it back."""
+
+    def __init__(self) -> None:
+        self._details: list[Any] = []
+        self._content: list[str] = []  # DeepSeek's
+
+    def add_content(self, text: str) -> None:
+        """A piece of `reasoning_content`."""
+        self._content.append(text)
+
+    def add_details(self, details: Any) -> None:
+        """The `reasoning_details` of one delta: pieces of one detail are joined.
+
+        They have to go back unchanged (OpenRouter's documentation of reasoning).
+        """
+        for piece in details if isinstance(details, list) else ():
+            last = self._details[-1] if self._details else None
+            if not isinstance(piece, Mapping):
+                self._details.append(piece)
+            elif isinstance(last, _Detail) and last.goes_on(piece):
+                last.add(piece)
+            else:
+                self._details.append(_Detail({}))
+                self._details[-1].add(piece)
+
+    def state(self, *, calls_made: bool) -> Optional[dict[str, Any]]:
+        """What to send back. `reasoning_content` with calls only: older servers refuse it else."""
+        state: dict[str, Any] = {}
+        if self._details:
+            state["reasoning_details"] = [
+                detail.joined() if isinstance(detail, _Detail) else detail
+                for detail in self._details
+            ]
+        if self._content and calls_made:
+            state["reasoning_content"] = "".join(self._content)
+        return state or None
 
 
 def citations(found: Any) -> Iterator[str]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import time
+
 import pytest
 
-from cloudllm_sync.codecs.openai_chat_parts import merge_reasoning_details, usage_from
+from cloudllm_sync.codecs import ServerSentEvent
+from cloudllm_sync.codecs.openai_chat import OpenAIChatCodec
+from cloudllm_sync.codecs.openai_chat_parts import ThoughtKeeper, usage_from
 from cloudllm_sync.values import TokenUsage
 
 
@@ -99,6 +104,9 @@ def test_reasoning_details_are_kept_to_be_sent_back(read_deltas):
     }
 
 
+ENCRYPTED = {"type": "reasoning.encrypted", "index": 0}
+
+
 @pytest.mark.parametrize(
     ("known", "more", "expected"),
     [
@@ -108,22 +116,74 @@ def test_reasoning_details_are_kept_to_be_sent_back(read_deltas):
             [detail("b", index=None)],
             [detail("a", index=None), detail("b", index=None)],
         ),
+        ([{"text": "a"}], [{"text": "b"}], [{"text": "a"}, {"text": "b"}]),
         (
             [detail(summary="a", kind="reasoning.summary")],
             [detail(summary="b", kind="reasoning.summary")],
             [detail(summary="ab", kind="reasoning.summary")],
         ),
         ([detail(data="x")], [detail(data="y")], [detail(data="xy")]),
+        ([detail("a", text2=0)], [detail("b", text2=None)], [detail("ab", text2=0)]),
+        ([detail("a", signature="s")], [detail(5, signature="")], [detail("a", signature="s")]),
+        ([detail("a", id="1")], [detail("b", id="1")], [detail("ab", id="1")]),
+        ([detail("a")], [detail("b", id="1")], [detail("ab", id="1")]),
+        (
+            [{**ENCRYPTED, "data": "x", "id": "call_1"}],
+            [{**ENCRYPTED, "data": "y", "id": "call_2"}],
+            [
+                {**ENCRYPTED, "data": "x", "id": "call_1"},
+                {**ENCRYPTED, "data": "y", "id": "call_2"},
+            ],
+        ),
+        ([detail("a", kind=["t"])], [detail("b", kind=["t"])], [detail("ab", kind=["t"])]),
         ([5], [detail("a"), 6], [5, detail("a"), 6]),
         ([detail("a")], "odd", [detail("a")]),
     ],
 )
 def test_details_are_joined_only_with_their_own_kind(known, more, expected):
-    """Type and index say which pieces belong together; without an index none do."""
-    before = list(known)
+    """Type, index and id say which pieces belong together; without an index none do."""
+    keeper = ThoughtKeeper()
+    keeper.add_details(known)
+    keeper.add_details(more)
 
-    assert expected == merge_reasoning_details(known, more)
-    assert before == known
+    assert {"reasoning_details": expected} == keeper.state(calls_made=False)
+
+
+@pytest.mark.parametrize("index", [{}, {"index": 0}], ids=["without index", "with index"])
+def test_cost_of_details_grows_with_their_number_only(index):
+    """Eight times the deltas cost about eight times the CPU, not sixty-four times."""
+    small, large = (cpu_of_details(count, index) for count in (2_500, 20_000))
+
+    assert large < 24 * small
+
+
+def cpu_of_details(count, index):
+    """CPU of reading this many deltas with one detail each; the least of three runs."""
+    said = {"type": "reasoning.text", "text": "a thought of usual length", **index}
+    data = json.dumps({"choices": [{"delta": {"reasoning_details": [said]}}]}).encode()
+    finished = ServerSentEvent(b'{"choices":[{"delta":{},"finish_reason":"stop"}]}')
+    spent = []
+    for _ in range(3):
+        decoder = OpenAIChatCodec("Acme").decoder()
+        began = time.process_time()
+        for _ in range(count):
+            decoder.feed(ServerSentEvent(data))
+        decoder.feed(finished)
+        decoder.finish()
+        spent.append(time.process_time() - began)
+        details = decoder.facts.provider_state["reasoning_details"]
+        assert sum(len(kept["text"]) for kept in details) == count * len(said["text"])
+    return min(spent)
+
+
+def test_reader_who_leaves_at_the_finish_reason_has_the_reasoning_state():
+    """A turn that is left there counts as whole; its tool loop needs the reasoning."""
+    decoder = OpenAIChatCodec("Acme").decoder()
+    delta = {"reasoning_details": [detail("hm")], "tool_calls": [{"function": {"name": "f"}}]}
+    event = {"choices": [{"delta": delta, "finish_reason": "tool_calls"}]}
+    decoder.feed(ServerSentEvent(json.dumps(event).encode()))
+
+    assert decoder.facts.provider_state == {"reasoning_details": [detail("hm")]}
 
 
 def test_reasoning_content_is_kept_for_tool_loops(read_deltas):
