@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Callable
+from typing import Callable, Optional
 
 import attrs
 
@@ -17,6 +17,7 @@ from cloudllm_sync.values import Message, Role
 __all__ = ["EstimateTokens", "estimate_tokens", "open_calls", "request_messages"]
 
 EstimateTokens = Callable[[Message], int]
+_Ids = set[Optional[str]]
 
 # What providers count for a picture of usual size; the longest side decides, not the bytes.
 _TOKENS_PER_ATTACHMENT = 1600
@@ -64,28 +65,32 @@ def _without_orphans(messages: Sequence[Message]) -> tuple[Message, ...]:
     The calls of the last message stay: whether they lack results is for the caller to hear.
     """
     kept: list[Message] = []
+    waiting: _Ids = set()  # calls of the last message that have no result yet
     for position, message in enumerate(messages):
-        if message.tool_calls:
-            after = messages[position + 1 :]
-            results = []
-            for follower in after:
-                if follower.role is not Role.TOOL:
-                    break
-                results.append(follower.tool_call_id)
-            passed_over = len(results) < len(after)
-            if passed_over and {call.id for call in message.tool_calls} - set(results):
-                if message.content:
-                    kept.append(attrs.evolve(message, tool_calls=()))
-                continue
-        if message.role is Role.TOOL and not _is_answer(message, kept):
+        if message.role is Role.TOOL:
+            if message.tool_call_id in waiting:
+                waiting.remove(message.tool_call_id)
+                kept.append(message)
             continue
-        kept.append(message)
+        waiting = {call.id for call in message.tool_calls}
+        if waiting and _passed_over(messages, position, waiting):
+            waiting = set()
+            if message.content:
+                kept.append(attrs.evolve(message, tool_calls=()))
+        else:
+            kept.append(message)
     return tuple(kept)
 
 
-def _is_answer(message: Message, before: Sequence[Message]) -> bool:
-    """Whether a tool result is the first for its call, in the message that results follow."""
-    return message.tool_call_id in open_calls(before)
+def _passed_over(messages: Sequence[Message], position: int, calls: _Ids) -> bool:
+    """Whether the conversation went on without a result for some of these calls."""
+    results: _Ids = set()
+    for at in range(position + 1, len(messages)):
+        follower = messages[at]
+        if follower.role is not Role.TOOL:
+            return not calls <= results
+        results.add(follower.tool_call_id)
+    return False
 
 
 def request_messages(

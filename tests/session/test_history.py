@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import attrs
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -259,6 +261,42 @@ def test_more_room_never_sends_less(history, question):
     ]
 
     assert lengths == sorted(lengths)
+
+
+def steps(count):
+    """A tool loop of so many steps."""
+    pairs = ((assistant("", f"c{step}"), result(f"c{step}")) for step in range(count))
+    return [user(), *(message for pair in pairs for message in pair)]
+
+
+def parallel(count):
+    """So many calls at once, with their results."""
+    names = [f"c{call}" for call in range(count)]
+    return [user(), assistant("", *names), *map(result, names)]
+
+
+def passed_over(count):
+    """Calls without results, each of which the user has passed over."""
+    pairs = ((assistant("text", f"c{step}"), user()) for step in range(count))
+    return [message for pair in pairs for message in pair]
+
+
+@pytest.mark.parametrize("shape", [steps, parallel, passed_over])
+def test_cost_grows_with_the_length_only(shape):
+    """Eight times the messages cost about eight times the CPU, not sixty-four times."""
+    small, large = (cpu_of_trimming(shape(count)) for count in (1_500, 12_000))
+
+    assert large < 24 * small
+
+
+def cpu_of_trimming(history):
+    """CPU of one request; the least of five runs."""
+    spent = []
+    for _ in range(5):
+        began = time.process_time()
+        trimmed(history, max_tokens=len(history) + 1)
+        spent.append(time.process_time() - began)
+    return min(spent)
 
 
 def test_messages_are_not_changed():
