@@ -171,6 +171,12 @@ def usage_from(usage: Any) -> Optional[TokenUsage]:
     )
 
 
+def _says_anything(fragment: Mapping[str, Any], function: Mapping[str, Any]) -> bool:
+    """Whether the fragment is more than a placeholder, as some servers send beside text."""
+    said = (fragment.get("id"), function.get("name"), function.get("arguments"))
+    return any(value not in (None, "") for value in said)
+
+
 @attrs.define(slots=True)
 class _Slot:
     id: Optional[str] = None
@@ -186,6 +192,7 @@ class ToolCallTracker:
     def __init__(self) -> None:
         self._slots: list[_Slot] = []
         self._by_index: dict[object, int] = {}
+        self._by_id: dict[str, int] = {}
         self._joiner = Joiner()
 
     def any(self) -> bool:
@@ -198,8 +205,11 @@ class ToolCallTracker:
             fragments = [fragments]
         found = []
         for position, fragment in enumerate(fragments if isinstance(fragments, list) else ()):
-            if isinstance(fragment, Mapping) and isinstance(fragment.get("function"), Mapping):
-                found.append(self._delta(fragment, fragment["function"], position))
+            if isinstance(fragment, Mapping):
+                function = fragment.get("function")
+                function = function if isinstance(function, Mapping) else {}
+                if _says_anything(fragment, function):
+                    found.append(self._delta(fragment, function, position))
         # Snowflake sends an empty function_call beside every reply.
         if isinstance(old_style, Mapping) and (
             old_style.get("name") or "function_call" in self._by_index
@@ -225,6 +235,8 @@ class ToolCallTracker:
         name = well_formed(name) if isinstance(name, str) and name else None
         at = self._slot(fragment.get("index"), call_id, name, position)
         slot = self._slots[at]
+        if call_id is not None:
+            self._by_id.setdefault(call_id, at)
         # A server that repeats id or name on every fragment means them once.
         new_id, slot.id = (None, slot.id) if slot.id else (call_id, call_id)
         new_name, slot.name = (None, slot.name) if slot.name else (name, name)
@@ -243,15 +255,14 @@ class ToolCallTracker:
     def _slot(self, index: Any, call_id: str | None, name: str | None, position: int) -> int:
         """The number of the call; a new one where the fragment begins one."""
         if isinstance(index, (int, str)) and index != "":
+            index = str(index)
             at = self._by_index.get(index)
             if at is None or self._begins_another(at, call_id, name):
                 at = self._by_index[index] = self._new()
             return at
         if call_id is not None:
-            for at, slot in enumerate(self._slots):
-                if slot.id == call_id:
-                    return at
-            return self._new()
+            at = self._by_id.get(call_id)
+            return self._new() if at is None else at
         if name is None and self._slots:
             return len(self._slots) - 1
         at = position if position < len(self._slots) else self._new()
