@@ -42,7 +42,7 @@ class _Delta(msgspec.Struct, gc=False):
 
 
 class _Choice(msgspec.Struct, gc=False):
-    index: Any = 0
+    index: Any = None
     delta: Optional[_Delta] = None
     message: Optional[_Delta] = None
     finish_reason: Any = None
@@ -75,6 +75,7 @@ class OpenAIChatDecoder:
     __slots__ = (
         "_calls",
         "_decode",
+        "_finish_word",
         "_joiner",
         "_provider",
         "_raw_finish",
@@ -93,6 +94,7 @@ class OpenAIChatDecoder:
         self._decode: Callable[[bytes], _Chunk] = _decode_first
         self._provider = provider
         self._raw_finish: Optional[str] = None
+        self._finish_word: Optional[str] = None  # handed on
         self._usage: Optional[TokenUsage] = None  # read, not yet handed on
         self._seen = False  # whether a chunk was handed on
         self._thoughts = ThoughtKeeper()
@@ -117,7 +119,7 @@ class OpenAIChatDecoder:
                 delta is not None
                 and choice.finish_reason is None
                 and choice.usage is None
-                and choice.index == 0
+                and (choice.index == 0 or choice.index is None)
                 and len(choices) == 1
                 and delta.content.__class__ is str
                 and delta.content
@@ -174,8 +176,9 @@ class OpenAIChatDecoder:
         """Any event or body, every field looked at."""
         self._note_facts(chunk)
         chunks: list[MessageChunk] = []
-        for choice in chunk.choices or ():
-            if choice.index in (0, None, "0", ""):
+        for position, choice in enumerate(chunk.choices or ()):
+            index = position if choice.index in (None, "") else choice.index
+            if index in (0, "0"):
                 chunks += self._read_choice(choice, whole=whole)
         usage = usage_from(chunk.usage) or usage_from(
             chunk.x_groq.get("usage") if isinstance(chunk.x_groq, Mapping) else None
@@ -188,8 +191,8 @@ class OpenAIChatDecoder:
     def _note_facts(self, chunk: _Chunk) -> None:
         facts = self.facts
         if isinstance(chunk, _FirstChunk):
-            if not facts.response_id and isinstance(chunk.id, str) and chunk.id:
-                facts.response_id = well_formed(chunk.id)
+            if not facts.response_id and isinstance(chunk.id, (str, int)) and chunk.id:
+                facts.response_id = well_formed(str(chunk.id))
             if not facts.model and isinstance(chunk.model, str) and chunk.model:
                 facts.model = well_formed(chunk.model)
             if facts.response_id and facts.model:
@@ -249,15 +252,15 @@ class OpenAIChatDecoder:
             self._thoughts.add_details(delta.reasoning_details)
 
     def _finish_chunk(self, raw: str | None) -> MessageChunk:
-        word = normalise(raw, calls_made=self._calls.any())
-        return MessageChunk(finish_reason=word, raw_finish_reason=raw)
+        self._finish_word = normalise(raw, calls_made=self._calls.any())
+        return MessageChunk(finish_reason=self._finish_word, raw_finish_reason=raw)
 
     def _keep_thoughts(self) -> None:
         """Have the reasoning sent back in a tool loop."""
         self.facts.provider_state = self._thoughts.state(calls_made=self._calls.any())
 
     def _note_usage(self, usage: TokenUsage | None) -> None:
-        if usage is not None:
+        if usage is not None and usage != self.facts.usage:  # Groq says the same three times
             self._usage = self.facts.usage = usage
 
     def _usage_now(self) -> Sequence[MessageChunk]:
@@ -274,8 +277,10 @@ class OpenAIChatDecoder:
         chunks = [held] if held != MessageChunk() else []
         chunks += [MessageChunk(tool_call_delta=delta) for delta in self._calls.rest()]
         self._keep_thoughts()
-        if self.ended and self._raw_finish is None and self._calls.any():
-            chunks.append(self._finish_chunk(None))
+        # No word at all, or one that calls which came after it have changed.
+        word = normalise(self._raw_finish, calls_made=self._calls.any())
+        if word != self._finish_word and (self.ended or self._raw_finish is not None):
+            chunks.append(self._finish_chunk(self._raw_finish))
         if self._usage is not None:
             chunks.append(MessageChunk(usage=self._usage))
             self._usage = None

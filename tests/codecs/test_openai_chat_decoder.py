@@ -218,6 +218,19 @@ def test_what_says_nothing_is_passed_over(event, read_events):
     assert (reading.message.content, reading.message.finish_reason) == ("ab", "stop")
 
 
+@pytest.mark.parametrize("index", [None, ""])
+def test_choices_without_an_index_are_told_apart_by_position(index, read_whole):
+    """Of several replies that are not counted, the first is the reply."""
+    said = [{"index": index, "message": {"content": text}} for text in "ab"]
+
+    assert read_whole({"choices": said}).message.content == "a"
+
+
+def test_id_may_be_a_number(read_events):
+    """Numbers in ids may be text, and the reverse."""
+    assert read_events(text("a", id=17)).message.response_id == "17"
+
+
 def test_first_id_and_model_that_are_not_empty_count(read_events):
     """Azure begins with empty ones."""
     reading = read_events(

@@ -287,6 +287,14 @@ def test_running_sums_are_handed_on_once(read_events):
     assert reading.message.content == "ab"
 
 
+def test_same_usage_is_handed_on_once(read_events):
+    """Groq reports it in two fields of the last chunk, and again in one of its own."""
+    last = {**FINISHED, "usage": COUNTED, "x_groq": {"usage": COUNTED}}
+    reading = read_events(last, {"choices": [], "usage": COUNTED}, "[DONE]")
+
+    assert reading.usages == [TokenUsage(2, 3, 5)]
+
+
 def test_usage_without_a_finish_reason_comes_at_the_end(read_events):
     """Some servers give no reason; what was used is known all the same."""
     reading = read_events({**FINISHED, "choices": []}, {"choices": [], "usage": COUNTED}, "[DONE]")

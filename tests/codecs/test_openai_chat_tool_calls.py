@@ -245,6 +245,18 @@ def test_reply_with_calls_ends_with_tool_calls(raw, read_events):
     assert reading.decoder.complete()
 
 
+def test_calls_after_the_reason_change_it(read_events):
+    """The order of a server's events does not hide that calls wait for results."""
+    reading = read_events(
+        {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]},
+        {"choices": [{"delta": {"tool_calls": [fragment(0, "a", "f", "{}")]}}]},
+        "[DONE]",
+    )
+
+    assert reading.message.finish_reason == "tool_calls"
+    assert reading.message.raw_finish_reason == "stop"
+
+
 def test_length_stays_length_with_calls(read_events):
     """A call that a limit has cut is not one to make."""
     reading = read_events(
