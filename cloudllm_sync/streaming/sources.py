@@ -63,22 +63,19 @@ def _decoded(events: Iterable[ServerSentEvent], decoder: Decoder) -> Iterator[Me
     """Events to chunks, up to the end mark."""
     feed = decoder.feed
     for event in events:
-        if event.terminated:
-            for chunk in feed(event):
-                yield chunk
-        else:
-            yield from _feed_cut(event, decoder)
+        try:
+            chunks = feed(event)
+        except StreamProtocolError:
+            # An event that the end of the body cut is as if it had not come, and after the proof
+            # that the reply is whole junk cannot take it back: usage may still come behind it.
+            if event.terminated and not decoder.complete():
+                raise
+            continue
+        for chunk in chunks:
+            yield chunk
         if decoder.ended:
             break
     yield from decoder.finish()
-
-
-def _feed_cut(event: ServerSentEvent, decoder: Decoder) -> Iterator[MessageChunk]:
-    """An event that the end of the body cut: whole if it is valid, else as if it had not come."""
-    try:
-        yield from decoder.feed(event)
-    except StreamProtocolError:
-        return
 
 
 class ReplySource:

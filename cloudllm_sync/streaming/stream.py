@@ -14,6 +14,7 @@ from cloudllm_sync.errors import (
     RequestTimeoutError,
     StreamCancelled,
     StreamInterrupted,
+    StreamProtocolError,
 )
 from cloudllm_sync.streaming.observer import CallInfo, Observer, notify
 from cloudllm_sync.streaming.sources import ChunkList, Source
@@ -242,8 +243,8 @@ class ChatStream(Iterator[MessageChunk]):
         raise StopIteration
 
     def _came_too_late(self, error: CloudLLMError) -> bool:
-        """Whether the connection was lost, or fell silent, after the proof that all is there."""
-        lost = isinstance(error, (StreamInterrupted, RequestTimeoutError))
+        """Whether the connection was lost, garbled or silent after the proof that all is there."""
+        lost = isinstance(error, (StreamInterrupted, StreamProtocolError, RequestTimeoutError))
         return lost and self._source.verdict() is None
 
     def _first_chunk(self) -> None:

@@ -1,0 +1,146 @@
+"""What comes after the proof of the end: no junk takes a whole reply back, but an error does."""
+
+from __future__ import annotations
+
+import zlib
+
+import pytest
+
+from cloudllm_sync import LLMSession, ServerError, StreamProtocolError
+from cloudllm_sync.clients.claude import ClaudeClient
+from cloudllm_sync.clients.gemini import GeminiClient
+from cloudllm_sync.clients.openai import OpenAIClient
+from cloudllm_sync.clients.responses import OpenAIResponsesClient
+from cloudllm_sync.testing import (
+    Raw,
+    Reply,
+    anthropic_events,
+    gemini_events,
+    openai_events,
+    responses_events,
+)
+
+REPLY = Reply(("Grüße", ", Welt"))
+TEXT = "Grüße, Welt"
+CLIENTS = {
+    "chat": lambda server: OpenAIClient("m", api_key="k", base_url=server.base_url),
+    "claude": lambda server: ClaudeClient("m", api_key="k", base_url=server.url),
+    "gemini": lambda server: GeminiClient("m", api_key="k", base_url=server.url),
+    "responses": lambda server: OpenAIResponsesClient("m", api_key="k", base_url=server.base_url),
+}
+EVENTS = {
+    "chat": openai_events(REPLY),
+    "claude": anthropic_events(REPLY),
+    "gemini": gemini_events(REPLY),
+    "responses": responses_events(REPLY),
+}
+# How many events stand after the one with the finish reason.
+AFTER_FINISH = {"chat": 2, "claude": 1, "gemini": 0, "responses": 0}
+JUNK = {
+    "half an event": b'data: {"choices": [{"ind\n\n',
+    "no JSON": b"data: upstream went away\n\n",
+    "named": b"event: content_block_delta\ndata: {oops\n\n",
+    "of the wire's own name": b"event: response.output_text.delta\ndata: {oops\n\n",
+    "too deep": b"data: " + b"[" * 100_000 + b"\n\n",
+    "bytes": b"data: \x00\xff\xfe\n\n",
+    "a page": b"<html><body>502 Bad Gateway</body></html>\n\n",
+}
+
+
+def cut_at(events, after_finish):
+    at = len(events) - after_finish
+    return events[:at], events[at:]
+
+
+@pytest.fixture(params=CLIENTS)
+def wire(request):
+    """The name of a wire; its events are in EVENTS."""
+    return request.param
+
+
+@pytest.fixture
+def read_wire(serve, wire, read):
+    """Reads a body of the wire by either way; the next call on the same client is fine."""
+
+    def run(*events):
+        server = serve(Raw(*events), Raw(*EVENTS[wire]))
+        with CLIENTS[wire](server) as client:
+            outcome = read(client)
+            assert read(client).message.content == TEXT
+        assert len(server.requests) == 2
+        return outcome
+
+    return run
+
+
+@pytest.mark.parametrize("junk", JUNK.values(), ids=JUNK)
+def test_junk_after_the_finish_reason_does_not_lose_the_reply(wire, junk, read_wire):
+    """The proof of the end has been seen; the usage behind the junk is read all the same."""
+    before, after = cut_at(EVENTS[wire], AFTER_FINISH[wire])
+    outcome = read_wire(*before, junk, *after)
+
+    assert outcome.error is None
+    assert (outcome.message.content, outcome.message.finish_reason) == (TEXT, "stop")
+    assert outcome.message.usage.total_tokens == REPLY.reported_usage.total_tokens
+
+
+def test_compression_that_breaks_after_the_finish_reason_does_not_lose_the_reply(serve, wire, read):
+    """What does not decompress is junk as well."""
+    before, _ = cut_at(EVENTS[wire], AFTER_FINISH[wire])
+    packer = zlib.compressobj(wbits=31)
+    body = packer.compress(b"".join(before)) + packer.flush(zlib.Z_SYNC_FLUSH)
+    raw = Raw(body, b"\xff" * 100, headers={"Content-Encoding": "gzip"})
+    with CLIENTS[wire](serve(raw)) as client:
+        outcome = read(client)
+
+    assert outcome.error is None
+    assert (outcome.message.content, outcome.message.finish_reason) == (TEXT, "stop")
+
+
+@pytest.mark.parametrize("junk", [JUNK["half an event"], JUNK["too deep"]])
+def test_junk_before_the_finish_reason_loses_it(wire, junk, read_wire):
+    """What is missing there nobody knows."""
+    events = EVENTS[wire]
+    outcome = read_wire(*events[:-3], junk, *events[-3:])
+
+    assert type(outcome.error) is StreamProtocolError
+
+
+ERRORS = {
+    "chat": b'data: {"error":{"message":"too late","type":"server_error"}}\n\n',
+    "claude": b'event: error\ndata: {"type":"error","error":{"type":"api_error",'
+    b'"message":"too late"}}\n\n',
+    "gemini": b'data: {"error":{"code":500,"message":"too late","status":"INTERNAL"}}\n\n',
+}
+
+
+@pytest.mark.parametrize("wire", ERRORS, indirect=True)
+def test_error_after_the_finish_reason_is_the_reply_s_error(wire, read_wire):
+    """Junk says nothing, but an error is the provider's own word that the reply is not good."""
+    before, after = cut_at(EVENTS[wire], AFTER_FINISH[wire])
+    outcome = read_wire(*before, ERRORS[wire], *after)
+
+    assert type(outcome.error) is ServerError
+    assert "too late" in str(outcome.error)
+    assert outcome.error.partial.content == TEXT
+    assert outcome.error.partial.finish_reason == "stop"
+
+
+def test_nothing_is_read_after_the_end_mark(wire, read_wire):
+    """Not even an error: the reply was over."""
+    error = b'event: error\ndata: {"error":{"message":"too late"}}\n\n'
+    outcome = read_wire(*EVENTS[wire], *([] if wire == "gemini" else [error]))
+
+    assert outcome.error is None
+    assert outcome.message.content == TEXT
+
+
+def test_turn_with_junk_at_its_end_enters_the_history(serve):
+    """As any other that is whole."""
+    before, after = cut_at(EVENTS["chat"], AFTER_FINISH["chat"])
+    server = serve(Raw(*before, JUNK["no JSON"], *after))
+    with CLIENTS["chat"](server) as client:
+        session = LLMSession(client)
+        session.ask("hi")
+
+    assert [message.content for message in session.history] == ["hi", TEXT]
