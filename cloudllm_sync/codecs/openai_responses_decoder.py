@@ -8,7 +8,6 @@ Source: wire/WIRE.md, section 10, after OpenAI's API reference.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
@@ -19,10 +18,19 @@ from cloudllm_sync.codecs import BARE_JSON, WHOLE_BODY, ReplyFacts, ServerSentEv
 from cloudllm_sync.codecs.error_bodies import error_from_json, find_error
 from cloudllm_sync.codecs.finish_reasons import normalise
 from cloudllm_sync.codecs.json_text import CHECKED_BYTES, read_json
-from cloudllm_sync.codecs.openai_chat_parts import citations, usage_from
-from cloudllm_sync.codecs.surrogates import Joiner, well_formed
+from cloudllm_sync.codecs.openai_chat_parts import citations
+from cloudllm_sync.codecs.openai_responses_calls import CALL_ITEMS, ResponseCalls
+from cloudllm_sync.codecs.openai_responses_parts import (
+    Object,
+    number_of,
+    objects,
+    raw_finish,
+    response_usage,
+    word_of,
+)
+from cloudllm_sync.codecs.surrogates import Joiner
 from cloudllm_sync.errors import CloudLLMError, ServerError, StreamProtocolError
-from cloudllm_sync.values import MessageChunk, TokenUsage, ToolCallDelta
+from cloudllm_sync.values import MessageChunk
 
 __all__ = ["OpenAIResponsesDecoder"]
 
@@ -36,7 +44,6 @@ class _Text(msgspec.Struct, gc=False):
 
 _decode_text = msgspec.json.Decoder(_Text).decode
 _TEXT_DELTA = "response.output_text.delta"
-_Object = Mapping[str, Any]
 _NOTHING: tuple[MessageChunk, ...] = ()
 
 # The events that carry text: its channel, what numbers its parts, where `.done` has all of it.
@@ -46,8 +53,7 @@ _TEXTS = {
     "response.reasoning_summary_text": ("reasoning", "summary_index", "text"),
     "response.reasoning_text": ("reasoning", "content_index", "text"),
 }
-_CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
-_INPUTS = {f"response.{kind}_{field}": field for kind, field in _CALLS.items()}
+_INPUTS = {f"response.{kind}_{field}": field for kind, field in CALL_ITEMS.items()}
 # The parts of an item that carry text: its channel and its field.
 _PARTS = {
     "output_text": ("content", "text"),
@@ -57,14 +63,6 @@ _PARTS = {
 }
 _CHANNELS = ("content", "reasoning", "refusal")
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
-
-
-@attrs.define(slots=True)
-class _Call:
-    number: int
-    id: Optional[str] = None
-    name: Optional[str] = None
-    given: bool = False  # whether arguments were handed on
 
 
 @attrs.define(slots=True, eq=False)
@@ -80,13 +78,10 @@ class OpenAIResponsesDecoder:
     # Texts that were handed on: (event, item, part), and of these (channel, item) and (channel,).
     _given: set[tuple[object, ...]] = attrs.field(factory=set, init=False)
     _part: Optional[tuple[int, int]] = attrs.field(default=None, init=False)  # of the last text
-    _calls: list[_Call] = attrs.field(factory=list, init=False)
-    _calls_at: dict[int, _Call] = attrs.field(factory=dict, init=False)
-    _items: dict[int, _Object] = attrs.field(factory=dict, init=False)
+    _calls: ResponseCalls = attrs.field(factory=ResponseCalls, init=False)
+    _items: dict[int, Object] = attrs.field(factory=dict, init=False)
     _item_ids: dict[str, int] = attrs.field(factory=dict, init=False)
     _latest: int = attrs.field(default=-1, init=False)  # the item of the last event
-    _custom_tools: Optional[frozenset[Optional[str]]] = attrs.field(default=None, init=False)
-    _server_run: set[int] = attrs.field(factory=set, init=False)
     _joiner: Joiner = attrs.field(factory=Joiner, init=False)
 
     def feed(self, event: ServerSentEvent) -> Sequence[MessageChunk]:
@@ -108,10 +103,7 @@ class OpenAIResponsesDecoder:
     def finish(self) -> Sequence[MessageChunk]:
         """U+FFFD for every text that ends in half a character."""
         rest = self._joiner.rest
-        chunks = _text_chunk({channel: rest(channel) for channel in _CHANNELS})
-        for call in self._calls:
-            chunks += _call_chunk(call, text=rest(str(call.number)))
-        return chunks
+        return _text_chunk({channel: rest(channel) for channel in _CHANNELS}) + self._calls.rest()
 
     def complete(self) -> bool:
         """The response was said to be over, or came as one body."""
@@ -158,7 +150,7 @@ class OpenAIResponsesDecoder:
         """Any event, every field looked at."""
         if not isinstance(body, Mapping):
             body = {"error": body} if name == "error" else {}
-        kind = _word(body.get("type")) or name
+        kind = word_of(body.get("type")) or name
         if (
             name == "error"
             or kind in ("error", "response.error")
@@ -175,7 +167,9 @@ class OpenAIResponsesDecoder:
         if verb in ("delta", "done") and stem in _TEXTS:
             return self._read_text(stem, verb, body)
         if verb in ("delta", "done") and stem in _INPUTS:
-            return self._read_input(stem, verb, body)
+            index = self._index(body, body.get("item_id"))
+            said = body.get("delta" if verb == "delta" else _INPUTS[stem])
+            return self._calls.read_input(index, said, done=verb == "done")
         item = body.get("item")
         if stem == "response.output_item" and isinstance(item, Mapping):
             return self._read_item(verb, body, item)
@@ -183,9 +177,9 @@ class OpenAIResponsesDecoder:
             self.facts.citations.update(dict.fromkeys(citations([body.get("annotation")])))
         return []
 
-    def _index(self, body: _Object, item_id: object, *, new: bool = False) -> int:
+    def _index(self, body: Object, item_id: object, *, new: bool = False) -> int:
         """Which item an event is about: by output_index, as some proxies change the ids."""
-        index = _number(body.get("output_index"))
+        index = number_of(body.get("output_index"))
         if index is None and new:
             index = self._latest + 1
         elif index is None:
@@ -193,10 +187,10 @@ class OpenAIResponsesDecoder:
         self._latest = index
         return index
 
-    def _read_text(self, stem: str, verb: str, body: _Object) -> list[MessageChunk]:
+    def _read_text(self, stem: str, verb: str, body: Object) -> list[MessageChunk]:
         channel, part_field, text_field = _TEXTS[stem]
         index = self._index(body, body.get("item_id"))
-        part = _number(body.get(part_field)) or 0
+        part = number_of(body.get(part_field)) or 0
         text = body.get("delta" if verb == "delta" else text_field)
         if not isinstance(text, str) or (verb == "done" and (stem, index, part) in self._given):
             return []
@@ -211,33 +205,13 @@ class OpenAIResponsesDecoder:
             self._given.update([(channel, index), (channel,)])
         return _text_chunk({channel: self._joiner.push(channel, text)})
 
-    def _read_input(self, stem: str, verb: str, body: _Object) -> list[MessageChunk]:
-        """A piece of a call's arguments; id and name come with the item."""
-        index = self._index(body, body.get("item_id"))
-        if index in self._server_run:
-            return []
-        call = self._calls_at.get(index) or self._new_call(index)
-        text = _as_text(body.get("delta" if verb == "delta" else _INPUTS[stem]))
-        if verb == "done" and call.given:
-            return []
-        return self._arguments(call, text)
-
-    def _arguments(self, call: _Call, text: str) -> list[MessageChunk]:
-        call.given = call.given or bool(text)
-        return _call_chunk(call, text=self._joiner.push(str(call.number), text))
-
-    def _new_call(self, index: int) -> _Call:
-        call = self._calls_at[index] = _Call(len(self._calls))
-        self._calls.append(call)
-        return call
-
-    def _read_item(self, verb: str, body: _Object, item: _Object) -> list[MessageChunk]:
+    def _read_item(self, verb: str, body: Object, item: Object) -> list[MessageChunk]:
         index = self._index(body, item.get("id"), new=verb == "added")
         self._item_ids[str(item.get("id"))] = index
         if verb == "done":
             self._items[index] = item
-        if str(item.get("type")) in _CALLS:
-            return self._read_call(index, item, verb == "added")
+        if str(item.get("type")) in CALL_ITEMS:
+            return self._calls.read_item(index, item, begins=verb == "added")
         if verb != "done":
             return []
         self._note_citations(item)
@@ -246,59 +220,31 @@ class OpenAIResponsesDecoder:
     def _channels_given(self, *index: int) -> set[str]:
         return {channel for channel in _CHANNELS if (channel, *index) in self._given}
 
-    def _item_texts(self, index: int, item: _Object, given: set[str]) -> list[MessageChunk]:
+    def _item_texts(self, index: int, item: Object, given: set[str]) -> list[MessageChunk]:
         """What an item says in channels that have given nothing of it."""
         chunks: list[MessageChunk] = []
-        for part in _objects(item.get("summary")) + _objects(item.get("content")):
+        for part in objects(item.get("summary")) + objects(item.get("content")):
             channel, text_field = _PARTS.get(str(part.get("type")), (None, ""))
             text = part.get(text_field)
             if channel and channel not in given and isinstance(text, str):
                 chunks += self._text(channel, index, text)
         return chunks
 
-    def _read_call(self, index: int, item: _Object, begins: bool = False) -> list[MessageChunk]:
-        if self._is_server_run(item):
-            self._server_run.add(index)
-            return []
-        call_id, name = _word(item.get("call_id")), _word(item.get("name"))
-        call = self._calls_at.get(index)
-        another = call is not None and begins and call_id and call.id not in (None, call_id)
-        if call is None or another:
-            call = self._new_call(index)
-        if not begins:
-            call_id = call_id or _word(item.get("id"))
-        new_id, new_name = None if call.id else call_id, None if call.name else name
-        call.id, call.name = call.id or new_id, call.name or new_name
-        chunks = _call_chunk(call, new_id, new_name)
-        arguments = _as_text(item.get(_CALLS[item["type"]]))
-        # Arguments at the beginning may come again in deltas.
-        if not begins and not call.given:
-            chunks += self._arguments(call, arguments)
-        return chunks
-
-    def _is_server_run(self, item: _Object) -> bool:
-        """A custom call of a tool that the request did not offer: xAI searches X that way."""
-        return (
-            item["type"] == "custom_tool_call"
-            and self._custom_tools is not None
-            and _word(item.get("name")) not in self._custom_tools
-        )
-
-    def _read_end(self, kind: str, response: _Object) -> list[MessageChunk]:
+    def _read_end(self, kind: str, response: Object) -> list[MessageChunk]:
         """The whole response, as the last event or the body has it."""
         self._note_facts(response)
-        raw = _raw_finish(kind, response)
+        raw = raw_finish(kind, response)
         if response.get("error") or raw == "failed":
             self._fail({"error": response.get("error")})
         chunks = self._read_output(response.get("output"))
-        if self._calls:
+        if self._calls.any():
             items = [item for _, item in sorted(self._items.items())]
             self.facts.provider_state = {"openai_output": items}
         self.ended = self._complete = True
-        usage = self.facts.usage = _usage(response.get("usage"))
+        usage = self.facts.usage = response_usage(response.get("usage"))
         # A failure that handed nothing on may be asked again, so it hands on nothing here either.
         if self.error is None or self._seen or chunks:
-            word = normalise(raw, calls_made=bool(self._calls))
+            word = normalise(raw, calls_made=self._calls.any())
             if word is not None:
                 chunks.append(MessageChunk(finish_reason=word, raw_finish_reason=raw))
             if usage is not None:
@@ -307,31 +253,28 @@ class OpenAIResponsesDecoder:
 
     def _read_output(self, output: Any) -> list[MessageChunk]:
         """What no event has said; of a streamed reply usually nothing, and some leave it empty."""
-        items = _objects(output)
+        items = objects(output)
         given = self._channels_given()
-        known = {call.id: at for at, call in self._calls_at.items()}
+        known = self._calls.by_id()
         chunks: list[MessageChunk] = []
         for position, item in enumerate(items):
             self._note_citations(item)
-            if str(item.get("type")) not in _CALLS:
+            if str(item.get("type")) not in CALL_ITEMS:
                 chunks += self._item_texts(position, item, given)
-            elif not known or _word(item.get("call_id")) in known:
-                index = known.get(_word(item.get("call_id")), position)
-                chunks += self._read_call(index, item)
+            elif not known or word_of(item.get("call_id")) in known:
+                index = known.get(word_of(item.get("call_id")), position)
+                chunks += self._calls.read_item(index, item)
         self._items = self._items or dict(enumerate(items))
         return chunks
 
-    def _note_facts(self, response: _Object) -> None:
+    def _note_facts(self, response: Object) -> None:
         facts = self.facts
-        facts.response_id = facts.response_id or _word(response.get("id"))
-        facts.model = facts.model or _word(response.get("model"))
-        tools = _objects(response.get("tools"))
-        if tools and self._custom_tools is None:
-            custom = [tool for tool in tools if tool.get("type") == "custom"]
-            self._custom_tools = frozenset(_word(tool.get("name")) for tool in custom)
+        facts.response_id = facts.response_id or word_of(response.get("id"))
+        facts.model = facts.model or word_of(response.get("model"))
+        self._calls.note_tools(response.get("tools"))
 
-    def _note_citations(self, item: _Object) -> None:
-        for part in _objects(item.get("content")):
+    def _note_citations(self, item: Object) -> None:
+        for part in objects(item.get("content")):
             self.facts.citations.update(dict.fromkeys(citations(part.get("annotations"))))
 
     def _fail(self, body: Any) -> None:
@@ -341,60 +284,6 @@ class OpenAIResponsesDecoder:
         self.ended = True
 
 
-def _objects(value: Any) -> list[_Object]:
-    """The objects of a list; nothing of anything else."""
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
-
-
-def _word(value: Any) -> str | None:
-    """Text that is not empty; numbers may stand for ids."""
-    known = isinstance(value, (str, int)) and not isinstance(value, bool) and value != ""
-    return well_formed(str(value)) if known else None
-
-
-def _number(value: Any) -> int | None:
-    """An index; numbers may come as text."""
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        return int(value[:9])
-    return value if type(value) is int and value >= 0 else None
-
-
-def _as_text(arguments: Any) -> str:
-    """Arguments as the model wrote them; some servers send them parsed."""
-    if isinstance(arguments, str):
-        return arguments
-    try:
-        return "" if arguments is None else json.dumps(arguments, ensure_ascii=False)
-    except RecursionError:
-        raise StreamProtocolError("the arguments of a tool call are nested too deep") from None
-
-
 def _text_chunk(said: Mapping[str, str]) -> list[MessageChunk]:
     content, reasoning, refusal = (said.get(channel, "") for channel in _CHANNELS)
     return [MessageChunk(content, reasoning, refusal)] if any(said.values()) else []
-
-
-def _call_chunk(
-    call: _Call, call_id: str | None = None, name: str | None = None, *, text: str = ""
-) -> list[MessageChunk]:
-    delta = ToolCallDelta(call.number, call_id, name, text)
-    return [MessageChunk(tool_call_delta=delta)] if call_id or name or text else []
-
-
-def _raw_finish(kind: str, response: _Object) -> str | None:
-    """The provider's word for the end: the status, or why it is incomplete."""
-    status = _word(response.get("status")) or ""
-    if status in ("", "queued", "in_progress"):
-        status = kind.rpartition(".")[2]
-    details = response.get("incomplete_details")
-    if status == "incomplete" and isinstance(details, Mapping):
-        return _word(details.get("reason")) or status
-    return status or None
-
-
-def _usage(usage: Any) -> Optional[TokenUsage]:
-    """`usage_from()` knows the older names of the same counts."""
-    if not isinstance(usage, Mapping):
-        return None
-    read, made = usage.get("input_tokens_details"), usage.get("output_tokens_details")
-    return usage_from({**usage, "prompt_tokens_details": read, "completion_tokens_details": made})
