@@ -90,5 +90,5 @@ class AzureOpenAIClient(Client):
         )
 
     def _wire(self, provider: Provider) -> Codec:
-        dialect = Dialect(token_limit_field="max_completion_tokens")
+        dialect = Dialect(token_limit_field="max_completion_tokens", most_stop_words=4)
         return OpenAIChatCodec(provider.name, dialect, self._query)

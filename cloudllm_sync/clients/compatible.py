@@ -19,7 +19,7 @@ __all__ = ["OpenAICompatibleClient"]
 
 # Vendors that differ in what they take, by `provider_name`; all others take the generic dialect.
 _DIALECTS: Mapping[str, Dialect] = {
-    "mistral": Dialect(seed_field="random_seed"),
+    "mistral": Dialect(seed_field="random_seed", required_word="any", short_call_ids=True),
     "perplexity": Dialect(seed_field=None, usage_in_stream=False),
 }
 

@@ -47,4 +47,6 @@ class OpenAIClient(Client):
         key_variables=("OPENAI_API_KEY", "OPEN_AI_SECRET"),
     )
     # max_tokens is refused by every model that reasons, max_completion_tokens by none.
-    codec = OpenAIChatCodec("OpenAI", Dialect(token_limit_field="max_completion_tokens"))
+    codec = OpenAIChatCodec(
+        "OpenAI", Dialect(token_limit_field="max_completion_tokens", most_stop_words=4)
+    )

@@ -5,6 +5,7 @@ Source: wire/WIRE.md, sections 1 and 5 to 9, after the providers' API references
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
@@ -16,12 +17,13 @@ from cloudllm_sync.codecs import FEATURES, ChatRequest, WireRequest
 from cloudllm_sync.codecs.json_text import write_json
 from cloudllm_sync.codecs.openai_chat_decoder import OpenAIChatDecoder
 from cloudllm_sync.errors import APIError, BadRequestError, UnsupportedOptionError
-from cloudllm_sync.values import Attachment, ChatOptions, Message, Role, ToolDefinition
+from cloudllm_sync.values import Attachment, ChatOptions, Message, Role, ToolCall, ToolDefinition
 
-__all__ = ["Dialect", "OpenAIChatCodec", "response_format"]
+__all__ = ["Dialect", "OpenAIChatCodec", "arguments_text", "response_format"]
 
 _TOOL_CHOICES = ("auto", "none", "required")
 _REFUSES_STREAM_OPTIONS = re.compile(r"stream_options|include_usage", re.IGNORECASE)
+_SHORT_ID = re.compile(r"[A-Za-z0-9]{9}")
 _AUDIO_FORMATS = {"audio/wav": "wav", "audio/mpeg": "mp3"}
 
 
@@ -33,6 +35,12 @@ class Dialect:
     seed_field: Optional[str] = "seed"
     usage_in_stream: bool = True
     """Whether `stream_options.include_usage` is sent; servers that refuse it are asked again."""
+    required_word: str = "required"
+    """What `tool_choice` calls "some tool, whichever"."""
+    most_stop_words: Optional[int] = None
+    """None where any number is taken, or the vendor does not say."""
+    short_call_ids: bool = False
+    """Whether ids of tool calls have to be nine letters and digits."""
 
 
 @attrs.frozen(slots=True)
@@ -84,6 +92,11 @@ class OpenAIChatCodec:
     def _options(self, options: ChatOptions, tools: Sequence[ToolDefinition]) -> dict[str, Any]:
         if options.seed is not None and self.dialect.seed_field is None:
             raise UnsupportedOptionError(f"{self.provider} takes no seed: leave it out")
+        most = self.dialect.most_stop_words
+        if most is not None and len(options.stop) > most:
+            raise UnsupportedOptionError(
+                f"{len(options.stop)} stop words: {self.provider} takes {most} at most"
+            )
         said = {
             self.dialect.token_limit_field: options.max_output_tokens,
             "temperature": options.temperature,
@@ -104,7 +117,7 @@ class OpenAIChatCodec:
                 f"tool_choice {choice!r} without tools: {self.provider} would refuse it"
             )
         if choice in _TOOL_CHOICES:
-            return choice
+            return self.dialect.required_word if choice == "required" else choice
         names = [tool.name for tool in tools]
         if choice not in names:
             raise UnsupportedOptionError(
@@ -122,7 +135,7 @@ class OpenAIChatCodec:
     def _message(self, message: Message, in_this_turn: bool) -> dict[str, Any]:
         said: dict[str, Any] = {"role": message.role.value, "content": message.content}
         if message.role is Role.TOOL:
-            said["tool_call_id"] = message.tool_call_id
+            said["tool_call_id"] = self._call_id(message.tool_call_id or "")
         if message.attachments:
             parts = [self._part(attachment) for attachment in message.attachments]
             text = [{"type": "text", "text": message.content}] if message.content else []
@@ -133,15 +146,21 @@ class OpenAIChatCodec:
             said["content"] = message.content or None
             said["tool_calls"] = [
                 {
-                    "id": call.id,
+                    "id": self._call_id(call.id),
                     "type": "function",
-                    "function": {"name": call.name, "arguments": call.arguments or "{}"},
+                    "function": {"name": call.name, "arguments": arguments_text(call)},
                 }
                 for call in message.tool_calls
             ]
             if in_this_turn:
                 said.update(_own_state(message.provider_state))
         return said
+
+    def _call_id(self, call_id: str) -> str:
+        """The id; another one, always the same, where the vendor refuses another provider's."""
+        if not self.dialect.short_call_ids or _SHORT_ID.fullmatch(call_id):
+            return call_id
+        return hashlib.sha256(call_id.encode("utf-8", "surrogatepass")).hexdigest()[:9]
 
     def _part(self, attachment: Attachment) -> dict[str, Any]:
         kind = attachment.media_type
@@ -161,6 +180,14 @@ class OpenAIChatCodec:
         raise UnsupportedOptionError(
             f"{self.provider} takes no {kind}: send an image, WAV, MP3 or PDF, or its text"
         )
+
+
+def arguments_text(call: ToolCall) -> str:
+    """The arguments as the model wrote them; blank ones are an empty object, as servers parse them.
+
+    Also for the Responses API.
+    """
+    return call.arguments if call.arguments.strip() else "{}"
 
 
 def _own_state(state: Mapping[str, Any] | None) -> dict[str, Any]:

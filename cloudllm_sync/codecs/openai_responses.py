@@ -14,7 +14,7 @@ import msgspec
 
 from cloudllm_sync.codecs import ChatRequest, WireRequest
 from cloudllm_sync.codecs.json_text import write_json
-from cloudllm_sync.codecs.openai_chat import response_format
+from cloudllm_sync.codecs.openai_chat import arguments_text, response_format
 from cloudllm_sync.codecs.openai_responses_decoder import OpenAIResponsesDecoder
 from cloudllm_sync.errors import (
     APIError,
@@ -216,7 +216,7 @@ def _assistant_items(message: Message) -> list[Mapping[str, Any]]:
                 "type": "function_call",
                 "call_id": call.id,
                 "name": call.name,
-                "arguments": call.arguments or "{}",
+                "arguments": arguments_text(call),
             }
         )
     return items

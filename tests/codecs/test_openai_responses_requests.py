@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import json
 
+import attrs
 import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from cloudllm_sync.codecs import ChatRequest
+from cloudllm_sync.codecs.conversation import check_order
 from cloudllm_sync.codecs.openai_responses import OpenAIResponsesCodec
 from cloudllm_sync.errors import (
     ConfigurationError,
@@ -47,6 +50,7 @@ _PARTS = {
         "input_text": {"text"},
         "input_image": {"image_url"},
         "input_file": {"filename", "file_data"},
+        "input_file at an address": {"file_url"},
     },
     "assistant": {"output_text": {"text"}, "refusal": {"refusal"}},
 }
@@ -57,7 +61,7 @@ _ITEMS = {
 
 
 def check_part(part, role):
-    kind = part["type"]
+    kind = part["type"] + (" at an address" if "file_url" in part else "")
     assert kind in _PARTS[role], f"{kind} is no part of a message of {role}"
     assert set(part) - {"type"} == _PARTS[role][kind]
     assert all(isinstance(value, str) for value in part.values())
@@ -369,3 +373,82 @@ def test_features():
         "response_schema",
         "reasoning_effort",
     }
+
+
+TEXTS = st.one_of(
+    st.sampled_from(["", " ", "a", "\ud83c"]), st.text(st.characters(exclude_categories=()))
+)
+ATTACHMENTS = st.sampled_from(
+    [
+        Attachment.from_bytes(PNG),
+        Attachment.from_url("https://x.org/a.png"),
+        Attachment.from_bytes(b"%PDF-1"),
+        Attachment.from_url("https://x.org/a.pdf"),
+        Attachment.from_bytes(b"ID3"),
+        Attachment.from_bytes(b"text", "text/plain"),
+    ]
+)
+ARGUMENTS = st.sampled_from(["", " ", "{}", '{"a":[1,null,"ü"]}', '{"cut":', "[]"])
+STATES = st.sampled_from(
+    [None, {}, {"openai_output": "odd"}, {"openai_output": own_items(call_id="call_9")}]
+)
+
+
+@st.composite
+def conversations(draw):
+    """Any order that providers take."""
+    messages = []
+    for number in range(draw(st.integers(1, 6))):
+        role = draw(st.sampled_from([Role.SYSTEM, Role.USER, Role.USER, Role.ASSISTANT]))
+        message = Message(role, draw(TEXTS))
+        if role is Role.USER:
+            chosen = draw(st.lists(ATTACHMENTS, max_size=2))
+            message = attrs.evolve(message, attachments=tuple(chosen))
+        if role is Role.ASSISTANT:
+            written = draw(st.lists(ARGUMENTS, max_size=3))
+            calls = [ToolCall(f"{number}-{at}", "f", text) for at, text in enumerate(written)]
+            message = attrs.evolve(
+                message, tool_calls=calls, refusal=draw(TEXTS), provider_state=draw(STATES)
+            )
+        messages.append(message)
+        messages += [
+            result(call, draw(TEXTS)) for call in draw(st.permutations(message.tool_calls))
+        ]
+    check_order(messages)
+    return messages
+
+
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "max_output_tokens": st.integers(1, 10**6),
+        "temperature": st.floats(0, 2),
+        "top_p": st.floats(0, 1),
+        "stop": st.lists(st.just("a"), max_size=1),
+        "seed": st.none() | st.integers(0, 9),
+        "reasoning_effort": st.sampled_from(["none", "low", "high"]),
+        "tool_choice": st.sampled_from(["auto", "none", "required", "get_time", "unknown"]),
+        "response_schema": st.sampled_from([{}, {"type": "object", "title": "Über %"}]),
+        "tools": st.sampled_from([(), (TOOL,)]),
+        "stream": st.booleans(),
+    },
+)
+
+
+@given(conversations(), OPTIONS)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_conversation_is_encoded_or_refused(messages, options):
+    """What leaves is what the API takes; all else is an error before any I/O."""
+    try:
+        body = encode(*messages, **options)
+    except ConfigurationError:
+        return
+    check_body(body)
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\n"])
+def test_blank_arguments_become_an_empty_object(blank):
+    """Servers parse them."""
+    call = ToolCall("call_1", "get_time", blank)
+
+    assert encode(HI, with_calls(call), result(call))["input"][1]["arguments"] == "{}"
