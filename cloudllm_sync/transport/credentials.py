@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import json
 import re
 from typing import NoReturn
@@ -12,6 +14,15 @@ __all__ = ["ApiKey", "mask_urls"]
 
 _MASK = "***"
 _SHORTEST_KEY = 8
+# A key that was cut off, with the text around it say, is known by its beginning.
+_BEGINNING = 12
+_QUOTES = "\"'`"
+# A character as a URL, JSON or HTML may write it, or any other.
+_CHARACTER = re.compile(
+    r"%(?P<percent>[0-9a-f]{2})|\\{1,4}u00(?P<json>[0-9a-f]{2})|\\{1,4}(?P<escaped>[^\\])"
+    r"|(?P<entity>&(?:#x?[0-9a-f]{1,4}|amp|lt|gt|quot|apos);)|.",
+    re.DOTALL | re.IGNORECASE,
+)
 
 
 class ApiKey:
@@ -29,18 +40,12 @@ class ApiKey:
         Raises:
             ConfigurationError: Empty, or not visible ASCII, so that no header can carry it.
         """
-        if not isinstance(value, str):
-            raise ConfigurationError(f"{source} must be a string, not {type(value).__name__}")
-        value = value.strip()
-        if not value:
-            raise ConfigurationError(f"{source} is empty: put the key in it, or leave it out")
-        bad = next((char for char in value if not "!" <= char <= "~"), None)
-        if bad is not None:
-            raise ConfigurationError(
-                f"{source} holds U+{ord(bad):04X}, which no key has: copy it again, without "
-                "quotes, spaces or line ends"
-            )
-        self._value = value
+        text = value.strip() if isinstance(value, str) else ""
+        complaint = _complaint(value, text)
+        if complaint:
+            del value, text  # tools that report errors show local variables
+            raise ConfigurationError(f"{source} {complaint}")
+        self._value = text
 
     def reveal(self) -> str:
         """The key itself, for the one header that carries it."""
@@ -49,14 +54,19 @@ class ApiKey:
     def mask(self, text: str) -> str:
         """The text with every occurrence of the key masked.
 
-        What is shorter than any provider's key, a test's `k` say, would only mask words.
+        Also as a URL, JSON, HTML or base64 writes it, and where it is cut off after 12 characters
+        or more. What is shorter than any provider's key, a test's `k` say, would only mask words.
         """
-        if len(self._value) < _SHORTEST_KEY:
+        key = self._value
+        if len(key) < _SHORTEST_KEY:
             return text
-        escaped = json.dumps(self._value)[1:-1]
-        for form in (self._value, escaped, escaped.replace("/", "\\/")):
+        for form in (key, json.dumps(key)[1:-1]):
             text = text.replace(form, _MASK)
-        return text
+        text = re.sub(_in_base64(key), _MASK, text)
+        cut = rf"|{re.escape(key[:_BEGINNING])}[^\s\"'<>]*" if len(key) > _BEGINNING else ""
+        found = re.compile(re.escape(key) + cut)
+        escapes = re.search(r"[%\\&]", text)
+        return _mask_escaped(text, found) if escapes else found.sub(_MASK, text)
 
     def __repr__(self) -> str:
         return f"ApiKey({_MASK!r})"
@@ -65,6 +75,57 @@ class ApiKey:
         raise TypeError("a key does not pickle: make the client where it is used")
 
 
+def _complaint(value: object, text: str) -> str:
+    """Why this cannot be a key; empty if it can."""
+    if not isinstance(value, str):
+        return f"must be a string, not {type(value).__name__}"
+    if not text:
+        return "is empty: put the key in it, or leave it out"
+    if text[0] in _QUOTES or text[-1] in _QUOTES:
+        return "begins or ends with a quote, which no key does: take the quotes off"
+    bad = next((char for char in text if not "!" <= char <= "~"), None)
+    if bad is None:
+        return ""
+    return (
+        f"holds U+{ord(bad):04X}, which no key has: copy it again, without quotes, spaces or "
+        "line ends"
+    )
+
+
+def _in_base64(key: str) -> str:
+    """A pattern of what base64 makes of the key behind anything: `user:` or `Bearer `, say."""
+    forms = []
+    for before in range(3):
+        # Whole groups of three bytes; what is at the ends depends on the neighbours.
+        inside = key[-before % 3 :]
+        inside = inside[: len(inside) // 3 * 3]
+        form = base64.b64encode(inside.encode()).decode()
+        forms += [form, form.replace("+", "-").replace("/", "_")]
+    return f"(?:{'|'.join(map(re.escape, forms))})[A-Za-z0-9+/_-]{{0,3}}={{0,2}}"
+
+
+def _mask_escaped(text: str, found: re.Pattern[str]) -> str:
+    """The text with the key masked where some of its characters are escaped."""
+    characters, ends = [], [0]
+    for match in _CHARACTER.finditer(text):
+        characters.append(_unescaped(match))
+        ends.append(match.end())
+    pieces, kept = [], 0
+    for hit in found.finditer("".join(characters)):
+        pieces += [text[kept : ends[hit.start()]], _MASK]
+        kept = ends[hit.end()]
+    return "".join([*pieces, text[kept:]])
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    number = match["percent"] or match["json"]
+    if number:
+        return chr(int(number, 16))
+    if match["entity"]:
+        return html.unescape(match["entity"])[:1] or "?"
+    return match["escaped"] or match[0][-1]
+
+
 def mask_urls(text: str) -> str:
     """The text without the user names and passwords of its URLs."""
-    return re.sub(r"//[^/@\s]*@", f"//{_MASK}@", text)
+    return re.sub(r"//[^/?#\s]*@", f"//{_MASK}@", text)
