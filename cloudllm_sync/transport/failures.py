@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
-from typing import Optional
+from typing import Callable, Optional
 
 import requests
 import urllib3
@@ -43,16 +43,22 @@ _CLOCK_HINTS = {
 
 
 def explain(
-    error: BaseException, *, where: str, claim: Claim, cancellation: Cancellation, opened: bool
+    error: BaseException,
+    *,
+    where: str,
+    claim: Claim,
+    cancellation: Cancellation,
+    opened: bool,
+    mask: Callable[[str], str] = str,
 ) -> CloudLLMError:
     """The error to raise for `error`; its cause is the innermost one, stripped of the request.
 
     requests hangs the request, key and prompt included, on every exception; tracebacks hold the
-    frames that sent it.
+    frames that sent it. `mask` takes the key out of what a server wrote where HTTP should be.
     """
     if isinstance(error, CloudLLMError):
         return error
-    root = _innermost(error)
+    root = _without_secrets(_innermost(error), mask)
     if cancellation.requested:
         return cancellation.error()
     explained = _timed_out(where, claim) or _broken(error, root, where=where, opened=opened)
@@ -76,7 +82,7 @@ def _timed_out(where: str, claim: Claim) -> Optional[CloudLLMError]:
 def _broken(
     error: BaseException, root: BaseException, *, where: str, opened: bool
 ) -> CloudLLMError:
-    said = mask_urls(f"{type(root).__name__}: {root}")[:300]
+    said = " ".join(_said(root).split())[:300]
     if isinstance(error, requests.exceptions.ContentDecodingError):
         return StreamProtocolError(f"{where} sent a body that does not decompress: {said}")
     if opened:
@@ -85,6 +91,11 @@ def _broken(
         return ConnectError(f"no secure connection to {where} ({said}): check its certificate")
     if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidHeader)):
         return ConfigurationError(f"the request to {where} cannot be sent ({said})")
+    if isinstance(error, requests.exceptions.ProxyError):
+        return ConnectError(
+            f"no way to {where} through the proxy ({said}): check proxies, or the environment's",
+            retryable=True,
+        )
     return ConnectError(f"no answer from {where} ({said})", retryable=True)
 
 
@@ -108,6 +119,18 @@ def _innermost(error: BaseException) -> BaseException:
         root = type(root)(*root.args) if isinstance(root, (ValueError, AttributeError)) else root
     root.__cause__ = root.__context__ = root.__traceback__ = None
     return root
+
+
+def _without_secrets(root: BaseException, mask: Callable[[str], str]) -> BaseException:
+    """The cause, or its words where they must be masked: a proxy's password, a key sent back."""
+    words = str(root)
+    masked = mask(mask_urls(words))
+    return root if masked == words else OSError(_said(root).replace(words, masked))
+
+
+def _said(root: BaseException) -> str:
+    """The cause in words, with its kind if that says more than OSError does."""
+    return str(root) if type(root) is OSError else f"{type(root).__name__}: {root}"
 
 
 def _words(error: BaseException) -> str:

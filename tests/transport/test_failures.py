@@ -28,14 +28,19 @@ from cloudllm_sync.transport.failures import explain
 def explained():
     """Explains an error of a call in this state."""
 
-    def run(error, *, opened=False, fired=None, cancelled=None):
+    def run(error, *, opened=False, fired=None, cancelled=None, mask=str):
         cancellation = Cancellation()
         claim = Claim(Clocks(Timeouts(1, 2, 3, 4)), cancellation)
         claim.clocks.fired = fired
         if cancelled is not None:
             cancellation.cancel(cancelled)
         return explain(
-            error, where="X at host", claim=claim, cancellation=cancellation, opened=opened
+            error,
+            where="X at host",
+            claim=claim,
+            cancellation=cancellation,
+            opened=opened,
+            mask=mask,
         )
 
     return run
@@ -132,6 +137,35 @@ def test_cause_that_holds_a_pool_is_replaced_by_its_words(explained):
 
     assert type(failure.__cause__) is OSError
     assert "timed out" in str(failure)
+
+
+def test_password_of_a_proxy_is_not_in_the_cause(explained):
+    """urllib3 quotes an address that it cannot read."""
+    error = requests.exceptions.InvalidURL("Failed to parse: http://me:secret@proxy:99999")
+    failure = explained(error)
+
+    assert "http://***@proxy:99999" in str(failure)
+    assert "secret" not in f"{failure} {failure.__cause__} {vars(failure.__cause__)}"
+
+
+def test_key_that_comes_back_in_place_of_http_is_masked_in_the_cause(explained):
+    """A status line of a server that echoes; the exception keeps it in more than one place."""
+    error = http.client.BadStatusLine("HTTP/1.1 sk-secret\r\n")
+    failure = explained(error, mask=lambda text: text.replace("sk-secret", "***"))
+
+    assert type(failure.__cause__) is OSError
+    assert "BadStatusLine: HTTP/1.1 ***)" in str(failure)
+    assert "sk-secret" not in f"{failure} {failure.__cause__} {vars(failure.__cause__)}"
+
+
+def test_proxy_that_fails_is_named(explained):
+    """It is not the provider that did not answer."""
+    cause = OSError("Tunnel connection failed: 403 Forbidden")
+    failure = explained(requests.exceptions.ProxyError(cause))
+
+    assert type(failure) is ConnectError
+    assert "to X at host through the proxy (Tunnel connection failed: 403" in str(failure)
+    assert failure.retryable
 
 
 def test_long_words_are_shortened(explained):
