@@ -23,7 +23,9 @@
     └── StoreError                       .reply
         └── CommitConflictError
 
-No error holds a key, a prompt or a request, and every one pickles with its fields.
+No error holds a key, a prompt or a request; what a server wrote (`body`, the message) has its keys
+masked, but may quote the prompt. Every error pickles with its fields and notes; cause, context and
+traceback stay behind, as Python has it. `partial` and `reply` are the reply as it came.
 """
 
 from __future__ import annotations
@@ -61,10 +63,12 @@ __all__ = [
 Clock = Literal["connect", "first_chunk", "idle", "total"]
 
 
-def _rebuild(cls: type[CloudLLMError], message: str, fields: dict[str, Any]) -> CloudLLMError:
+def _rebuild(
+    cls: type[CloudLLMError], args: tuple[Any, ...], fields: dict[str, Any]
+) -> CloudLLMError:
     """Unpickle: the fields are set as they were, whatever the constructor takes."""
-    error = cls.__new__(cls, message)
-    error.args = (message,)
+    error = cls.__new__(cls)
+    error.args = args
     error.__dict__.update(fields)
     return error
 
@@ -96,8 +100,7 @@ class CloudLLMError(Exception):
         self.attempts = attempts
 
     def __reduce__(self) -> tuple[Any, ...]:
-        fields = {name: value for name, value in self.__dict__.items() if name != "__notes__"}
-        return _rebuild, (type(self), str(self), fields)
+        return _rebuild, (type(self), self.args, dict(self.__dict__))
 
 
 class ConfigurationError(CloudLLMError, ValueError):
