@@ -14,6 +14,7 @@ from cloudllm_sync.codecs import Codec
 from cloudllm_sync.codecs.openai_chat import Dialect, OpenAIChatCodec
 from cloudllm_sync.errors import ConfigurationError
 from cloudllm_sync.streaming.observer import Observer
+from cloudllm_sync.transport.credentials import hides_arguments
 from cloudllm_sync.transport.tls import Cert, Verify
 from cloudllm_sync.values import ChatOptions, Limits, Timeouts
 
@@ -37,6 +38,7 @@ class AzureOpenAIClient(Client):
     The other arguments are those of `Client`.
     """
 
+    @hides_arguments
     def __init__(
         self,
         model: Union[str, enum.Enum],

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import enum
-import logging
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Callable, ClassVar, Optional, TypeVar, Union
-from urllib.parse import urlsplit
+from typing import Callable, ClassVar, NoReturn, Optional, Union
 
-from cloudllm_sync.clients.provider import Provider, key_in_environment
+from cloudllm_sync.clients.arguments import (
+    checked,
+    checked_url,
+    find_key,
+    merged_headers,
+    model_name,
+)
+from cloudllm_sync.clients.provider import Provider
 from cloudllm_sync.codecs import ChatRequest, Codec, WireRequest
 from cloudllm_sync.codecs.conversation import as_messages, as_tools
 from cloudllm_sync.errors import APIError, CloudLLMError, ConfigurationError, StreamCancelled
@@ -19,14 +24,12 @@ from cloudllm_sync.streaming.sources import ReplySource
 from cloudllm_sync.streaming.stream import ChatStream
 from cloudllm_sync.transport.call import Call
 from cloudllm_sync.transport.cancellation import current_cancellation
-from cloudllm_sync.transport.credentials import ApiKey
-from cloudllm_sync.transport.http import Endpoint, Transport, is_loopback
+from cloudllm_sync.transport.credentials import hides_arguments
+from cloudllm_sync.transport.http import Endpoint, Transport
 from cloudllm_sync.transport.tls import Cert, Verify
 from cloudllm_sync.values import ChatOptions, Limits, Message, Timeouts, ToolDefinition
 
-__all__ = ["Client", "Messages", "checked_url"]
-
-_log = logging.getLogger("cloudllm_sync.clients")
+__all__ = ["Client", "Messages"]
 
 Messages = Union[str, Iterable[Message]]
 """A conversation, or a plain string: one user message."""
@@ -61,6 +64,7 @@ class Client:
     codec: ClassVar[Codec]
     """The wire protocol that it speaks."""
 
+    @hides_arguments
     def __init__(
         self,
         model: Union[str, enum.Enum],
@@ -79,26 +83,28 @@ class Client:
         allow_http: bool = False,
     ) -> None:
         provider = self._row()
-        self._model = _model_name(model)
+        self._model = model_name(model)
         self._provider = provider
         self._codec = self._wire(provider)  # replaced as a whole; readers take one reference
-        self._options = _checked("options", options, ChatOptions) or ChatOptions()
-        self._timeouts = _checked("timeouts", timeouts, Timeouts) or Timeouts()
+        self._options = checked("options", options, ChatOptions) or ChatOptions()
+        self._timeouts = checked("timeouts", timeouts, Timeouts) or Timeouts()
         if isinstance(max_retries, bool) or not isinstance(max_retries, int) or max_retries < 0:
             raise ConfigurationError(f"max_retries must be 0 or more, not {max_retries!r}")
         self._max_retries = max_retries
         if not isinstance(observers, Iterable):
             raise ConfigurationError("observers must be a sequence of Observer")
         self._observers = tuple(observers)
-        url = checked_url(provider.base_url if base_url is None else base_url, allow_http)
+        key = find_key(provider, api_key)
+        address = provider.base_url if base_url is None else base_url
+        url = checked_url(address, key, allow_http=allow_http)
         endpoint = Endpoint(
             provider=provider.name,
             base_url=provider.without_path_end(url),
-            key=_find_key(provider, api_key),
+            key=key,
             key_header=provider.key_header,
             key_prefix=provider.key_prefix,
-            headers=_merged_headers(provider, headers),
-            limits=_checked("limits", limits, Limits) or Limits(),
+            headers=merged_headers(provider, headers),
+            limits=checked("limits", limits, Limits) or Limits(),
         )
         if proxies is not None and not isinstance(proxies, Mapping):
             raise ConfigurationError("proxies must be a mapping, as {'https': 'http://proxy:3128'}")
@@ -127,6 +133,7 @@ class Client:
         """What can be asked of it, of `cloudllm_sync.codecs.FEATURES`; the rest is refused."""
         return self._codec.features
 
+    @hides_arguments
     def send_message(
         self,
         messages: Messages,
@@ -146,6 +153,7 @@ class Client:
         del messages  # tools that report errors show local variables
         return self._open(call).result()
 
+    @hides_arguments
     def send_message_stream(
         self,
         messages: Messages,
@@ -163,6 +171,7 @@ class Client:
         del messages  # as above
         return self._open(call)
 
+    @hides_arguments
     def start_message_stream(
         self,
         messages: Messages,
@@ -182,7 +191,7 @@ class Client:
         """
         request = self._request(messages, tools, options, stream=True)
         wire = self._codec.encode(request)
-        clocks = _checked("timeouts", timeouts, Timeouts) or self._timeouts
+        clocks = checked("timeouts", timeouts, Timeouts) or self._timeouts
         return StreamHandle(
             lambda: self._open(self._new_call(wire, clocks, stream=True)),
             on_chunk=on_chunk,
@@ -208,6 +217,17 @@ class Client:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._model!r})"
 
+    def __copy__(self) -> Client:
+        again = object.__new__(type(self))
+        again.__dict__.update(self.__dict__)
+        return again
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} holds a key and connections, and does not pickle: make one "
+            "where it is used"
+        )
+
     def _request(
         self,
         messages: Messages,
@@ -216,7 +236,7 @@ class Client:
         *,
         stream: bool,
     ) -> ChatRequest:
-        wanted = _checked("options", options, ChatOptions)
+        wanted = checked("options", options, ChatOptions)
         return ChatRequest(
             self._model,
             as_messages(messages),
@@ -235,7 +255,7 @@ class Client:
         stream: bool,
     ) -> tuple[Call, CallInfo]:
         wire = self._codec.encode(self._request(messages, tools, options, stream=stream))
-        clocks = _checked("timeouts", timeouts, Timeouts) or self._timeouts
+        clocks = checked("timeouts", timeouts, Timeouts) or self._timeouts
         return self._new_call(wire, clocks, stream=stream)
 
     def _new_call(
@@ -290,90 +310,3 @@ class Client:
             self._codec = codec
 
         return plainer, remember
-
-
-_Value = TypeVar("_Value")
-
-
-def _checked(name: str, value: Optional[_Value], kind: type[_Value]) -> Optional[_Value]:
-    if value is not None and not isinstance(value, kind):
-        raise ConfigurationError(f"{name} must be {kind.__name__}(...), not {type(value).__name__}")
-    return value
-
-
-def _model_name(model: object) -> str:
-    name = model.value if isinstance(model, enum.Enum) else model
-    if not isinstance(name, str) or not name.strip():
-        raise ConfigurationError(f"model must be a model's name, not {model!r}")
-    return name.strip()
-
-
-def checked_url(url: str, allow_http: bool) -> str:
-    """The base URL without a trailing slash.
-
-    Raises:
-        ConfigurationError: Nothing can be posted there, or not safely.
-    """
-    if not isinstance(url, str):
-        raise ConfigurationError(f"base_url must be a string, not {type(url).__name__}")
-    url = url.strip().rstrip("/")
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or any(char <= " " for char in url):
-        raise ConfigurationError(
-            f"base_url {url!r} is no address: give one like https://api.example.com/v1"
-        )
-    if parts.username is not None or parts.password is not None:
-        raise ConfigurationError("base_url holds a user name or password: pass api_key instead")
-    if parts.query or parts.fragment:
-        raise ConfigurationError(f"base_url {url!r} has a query or fragment: leave it out")
-    if parts.scheme == "http" and not (allow_http or is_loopback(url)):
-        raise ConfigurationError(
-            f"base_url {url!r} would send key and prompts unencrypted: use https, or pass "
-            "allow_http=True"
-        )
-    return parts.scheme + url[len(parts.scheme) :]  # the scheme in lower case
-
-
-def _find_key(provider: Provider, given: Optional[str]) -> Optional[ApiKey]:
-    if given is not None:
-        return ApiKey(given, "api_key")
-    found = key_in_environment(provider.name, provider.key_variables, needed=provider.key_needed)
-    return None if found is None else ApiKey(found[1], found[0])
-
-
-def _merged_headers(provider: Provider, given: Optional[Mapping[str, str]]) -> dict[str, str]:
-    headers = {
-        "Accept": "text/event-stream, application/json",
-        # Compression would hold tokens back, and saves nothing on events this small.
-        "Accept-Encoding": "identity",
-        "Content-Type": "application/json",
-        "User-Agent": "cloudllm-sync",
-        **provider.headers,
-    }
-    if given is not None and not isinstance(given, Mapping):
-        raise ConfigurationError(f"headers must be a mapping, not {type(given).__name__}")
-    known = {name.lower(): name for name in headers}
-    for name, value in (given or {}).items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise ConfigurationError(f"the header {name!r} and its value must be strings")
-        if not name.isascii() or any(not "!" <= char <= "~" or char == ":" for char in name):
-            raise ConfigurationError(f"{name!r} is no header name")
-        if any(char in value for char in "\r\n\0") or not _is_latin_1(value):
-            raise ConfigurationError(f"the value of the header {name!r} cannot be sent")
-        if name.lower() == provider.key_header.lower():
-            _log.warning("the header %r is ignored: it carries the key, pass api_key", name)
-            continue
-        headers[known.get(name.lower(), name)] = value.strip()
-    return headers
-
-
-def _is_latin_1(value: str) -> bool:
-    try:
-        value.encode("latin-1")
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -11,11 +11,12 @@ from typing import Optional
 
 import attrs
 
-from cloudllm_sync.clients.client import Client, checked_url
+from cloudllm_sync.clients.arguments import checked_url
+from cloudllm_sync.clients.client import Client
 from cloudllm_sync.clients.provider import key_in_environment
 from cloudllm_sync.errors import ConfigurationError
 from cloudllm_sync.streaming.observer import Observer
-from cloudllm_sync.transport.credentials import mask_urls
+from cloudllm_sync.transport.credentials import hides_arguments
 from cloudllm_sync.transport.tls import Cert, Verify
 from cloudllm_sync.values import ChatOptions, Limits, Timeouts
 
@@ -39,6 +40,9 @@ class KnownProvider:
     client knows them."""
     client: str = "compatible:OpenAICompatibleClient"
     """`module:class` below `cloudllm_sync.clients`."""
+
+
+_LONGEST_NAME = 20
 
 
 def _native(name: str, client: str) -> KnownProvider:
@@ -110,11 +114,12 @@ def add_provider(name: str, *, base_url: str, key_variables: Iterable[str] = ())
     for variable in variables:
         if not isinstance(variable, str) or not variable:
             raise ConfigurationError(f"key_variables must hold names, not {variable!r}")
-    row = _server(name, checked_url(base_url, allow_http=True), *variables)
+    row = _server(name, checked_url(base_url, None, allow_http=True), *variables)
     with _adding:
         _table = {**_table, name: row}
 
 
+@hides_arguments
 def open_client(
     spec: str,
     *,
@@ -173,17 +178,15 @@ def _parse(spec: str) -> tuple[KnownProvider, str, Optional[str]]:
         raise _unknown(name.strip(), bool(colon))
     model, *address = re.split(r"\s*@\s*(?=https?://)", rest, maxsplit=1, flags=re.IGNORECASE)
     base_url = address[0] if address else ""
-    spec = mask_urls(spec)
+    # What follows the name is not shown: it may hold a password, or a key in the wrong place.
     if not colon or not model.strip():
-        raise ConfigurationError(f"{spec!r} names no model: write {row.name}:MODEL")
-    slip = None if address else _NO_ADDRESS.search(model)
-    if slip is not None:
+        raise ConfigurationError(f"{row.name!r} names no model: write {row.name}:MODEL")
+    if not address and _NO_ADDRESS.search(model):
         raise ConfigurationError(
-            f"{mask_urls(slip[1])!r} is no address: write {row.name}:MODEL@https://... or "
-            "@http://..."
+            f"what follows the @ is no address: write {row.name}:MODEL@https://... or @http://..."
         )
     if not base_url and row.name in ("azure", "custom"):
-        raise ConfigurationError(f"{spec!r} needs an address: write {row.name}:MODEL@BASE_URL")
+        raise ConfigurationError(f"{row.name!r} needs an address: write {row.name}:MODEL@BASE_URL")
     return row, model.strip(), base_url or row.base_url or None
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import functools
 import html
 import json
 import re
-from typing import NoReturn
+from typing import Any, Callable, NoReturn, TypeVar, cast
 
-from cloudllm_sync.errors import ConfigurationError
+from cloudllm_sync.errors import ConfigurationError, ContextLengthError
 
-__all__ = ["ApiKey", "mask_urls"]
+__all__ = ["ApiKey", "hides_arguments", "mask_urls"]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _MASK = "***"
 _SHORTEST_KEY = 8
@@ -129,3 +132,36 @@ def _unescaped(match: re.Match[str]) -> str:
 def mask_urls(text: str) -> str:
     """The text without the user names and passwords of its URLs."""
     return re.sub(r"//[^/?#\s]*@", f"//{_MASK}@", text)
+
+
+def hides_arguments(function: _Function) -> _Function:
+    """Have what this package refuses be raised without the frames that looked at it.
+
+    Tools that report errors show the local variables of every frame: here keys and prompts. The
+    message says what is wrong with them; a cause is kept if it cannot hold them.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        try:
+            return function(*args, **options)
+        except (ConfigurationError, ContextLengthError) as error:
+            if not _raised_here(error):
+                raise
+            error.__context__ = None
+            if not isinstance(error.__cause__, OSError):
+                error.__cause__ = None  # JSON's and Unicode's errors hold what they could not read
+            raise error.with_traceback(None) from error.__cause__
+        finally:
+            del args, options
+
+    return cast("_Function", call)
+
+
+def _raised_here(error: BaseException) -> bool:
+    """Whether it was not a client, store or callback of a user's own that raised it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module: str = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
+    return module.startswith("cloudllm_sync.")
