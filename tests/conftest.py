@@ -8,10 +8,12 @@ import ssl
 import threading
 import time
 import traceback
+import types
 
 import attrs
 import pytest
 
+import cloudllm_sync
 from cloudllm_sync import CloudLLMError, OpenAIClient, Timeouts
 from cloudllm_sync.testing import FakeServer
 from cloudllm_sync.transport import retry
@@ -20,6 +22,7 @@ KEY = "sk-test-0123456789abcdef"
 CERTIFICATE = str(pathlib.Path(__file__).parent / "testing" / "localhost.pem")
 # Far over what any reply here takes: a test that meets it hangs.
 PATIENCE_S = 20.0
+_PACKAGE = str(pathlib.Path(cloudllm_sync.__file__).parent)
 
 
 @attrs.frozen
@@ -186,3 +189,65 @@ def silent_port():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(5)
         yield listener
+
+
+def _chain_of(error):
+    """The error with everything that Python hangs on it, transitively: causes and contexts."""
+    found, todo = [], [error]
+    while todo:
+        one = todo.pop()
+        if one is not None and not any(one is other for other in found):
+            found.append(one)
+            todo += [one.__cause__, one.__context__]
+    return found
+
+
+def _report_of(error):
+    """What a reporter of errors shows: the words, and the local variables of the SDK's frames."""
+    lines = []
+    for one in _chain_of(error):
+        report = traceback.TracebackException(
+            type(one), one, one.__traceback__, capture_locals=True
+        )
+        lines += report.format_exception_only()
+        for frame in report.stack:
+            if _PACKAGE in frame.filename:
+                lines += [f"{name} = {value}" for name, value in (frame.locals or {}).items()]
+    return "\n".join(lines)
+
+
+def _things_in(value, seen=None):
+    """Every object that can be reached from a value by attributes and items, frames excepted."""
+    seen = {} if seen is None else seen
+    if id(value) in seen or isinstance(value, (type, types.ModuleType, types.FunctionType)):
+        return seen
+    seen[id(value)] = value
+    if isinstance(value, (str, bytes, int, float, bool, type(None), types.TracebackType)):
+        return seen
+    inner = []
+    if isinstance(value, dict):
+        inner += [*value.keys(), *value.values()]
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        inner += list(value)
+    inner += list(getattr(value, "__dict__", {}).values())
+    for cls in type(value).__mro__:
+        slots = cls.__dict__.get("__slots__", ())
+        for name in [slots] if isinstance(slots, str) else slots:
+            inner.append(getattr(value, name, None))
+    if isinstance(value, BaseException):
+        inner += [value.args, value.__cause__, value.__context__]
+    for item in inner:
+        _things_in(item, seen)
+    return seen
+
+
+@pytest.fixture
+def report_of():
+    """What a reporter of errors shows: words, and local variables of the SDK's frames."""
+    return _report_of
+
+
+@pytest.fixture
+def things_in():
+    """Everything that can be reached from a value, by id."""
+    return _things_in

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Optional
+from typing import NoReturn, Optional
 
 import attrs
 
@@ -17,6 +17,7 @@ from cloudllm_sync.errors import CloudLLMError, ConfigurationError, StreamInterr
 from cloudllm_sync.streaming.handle import OnChunk, OnError, OnFinish, StreamHandle
 from cloudllm_sync.streaming.sources import NoClocks
 from cloudllm_sync.streaming.stream import ChatStream
+from cloudllm_sync.transport.credentials import hides_arguments
 from cloudllm_sync.values import ChatOptions, Message, MessageChunk, Timeouts, ToolDefinition
 
 __all__ = ["FallbackClient"]
@@ -68,6 +69,7 @@ class FallbackClient:
         """The clients' providers, in order."""
         return ", ".join(client.provider_name for client in self._clients)
 
+    @hides_arguments
     def send_message(
         self,
         messages: Messages,
@@ -91,6 +93,7 @@ class FallbackClient:
             except CloudLLMError as error:
                 asking.move_on(client, error)
 
+    @hides_arguments
     def send_message_stream(
         self,
         messages: Messages,
@@ -111,6 +114,7 @@ class FallbackClient:
         del messages, tools  # as above
         return self._stream(question)
 
+    @hides_arguments
     def start_message_stream(
         self,
         messages: Messages,
@@ -155,6 +159,11 @@ class FallbackClient:
 
     def __repr__(self) -> str:
         return f"FallbackClient({list(self._clients)!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "FallbackClient holds clients, and does not pickle: make it where it is used"
+        )
 
     def _stream(self, question: Question) -> ChatStream:
         source = _FirstToAnswer(Asking(self._clients, question))

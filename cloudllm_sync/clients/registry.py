@@ -42,6 +42,7 @@ class KnownProvider:
     """`module:class` below `cloudllm_sync.clients`."""
 
 
+# What is longer, in place of a name, may be a key.
 _LONGEST_NAME = 20
 
 
@@ -187,6 +188,8 @@ def _parse(spec: str) -> tuple[KnownProvider, str, Optional[str]]:
         )
     if not base_url and row.name in ("azure", "custom"):
         raise ConfigurationError(f"{row.name!r} needs an address: write {row.name}:MODEL@BASE_URL")
+    if row is _table.get("ollama") and base_url.rstrip("/").endswith("/v1"):
+        row = _server(row.name, base_url)  # Ollama speaks Chat Completions there
     return row, model.strip(), base_url or row.base_url or None
 
 
@@ -194,7 +197,8 @@ def _unknown(name: str, is_name: bool) -> ConfigurationError:
     close = difflib.get_close_matches(name.lower(), _table, 1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     # What has no colon may be anything, a key for instance.
-    what = f"no provider {name[:40]!r}" if is_name or not name else "expected 'provider:model'"
+    shown = repr(name) if len(name) <= _LONGEST_NAME else "of so long a name"
+    what = f"no provider {shown}" if is_name or not name else "expected 'provider:model'"
     return ConfigurationError(f"{what}: {hint}known are {', '.join(sorted(_table))}")
 
 

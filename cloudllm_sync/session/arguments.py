@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Optional, Union
 
+import attrs
+
 from cloudllm_sync.errors import ConfigurationError
 from cloudllm_sync.values import Attachment, ChatOptions, Message, Role
 
-__all__ = ["checked_options", "checked_text", "message_of", "message_to_send"]
+__all__ = ["Said", "checked_options", "checked_text", "message_of", "said", "system"]
+
+
+@attrs.frozen(slots=True)
+class Said:
+    """Messages, without a repr of them: tools that report errors show local variables."""
+
+    messages: tuple[Message, ...] = attrs.field(default=(), repr=False)
 
 
 def checked_options(options: Optional[ChatOptions]) -> Optional[ChatOptions]:
@@ -39,9 +48,7 @@ def message_of(
         raise ConfigurationError(f"the message cannot be sent: {error}") from error
 
 
-def message_to_send(
-    role: Union[Role, str], content: str, attachments: Iterable[Attachment]
-) -> Message:
+def said(role: Union[Role, str], content: str, attachments: Iterable[Attachment]) -> Said:
     """The message that begins a turn: no tool result, which would not say what it answers."""
     message = message_of(role, content, attachments=attachments)
     if message.role is Role.TOOL:
@@ -49,4 +56,10 @@ def message_to_send(
             "a tool result says which call it answers: put it in by inject_message(Role.TOOL, "
             "result, tool_call_id=...), then send_current_history()"
         )
-    return message
+    return Said((message,))
+
+
+def system(what: str, prompt: str) -> Said:
+    """The system prompt's message; nothing where it is empty."""
+    text = checked_text(what, prompt)
+    return Said((Message(Role.SYSTEM, text),) if text else ())

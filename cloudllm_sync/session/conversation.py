@@ -15,13 +15,15 @@ import attrs
 
 from cloudllm_sync.clients.wrapper import ClientWrapper
 from cloudllm_sync.errors import CloudLLMError, StoreError, StreamCancelled
+from cloudllm_sync.session.arguments import Said
 from cloudllm_sync.session.history import EstimateTokens, request_messages
 from cloudllm_sync.session.stores import SessionStore, StoredSession
 from cloudllm_sync.session.turns import Ticket, TicketQueue
 from cloudllm_sync.streaming.stream import ChatStream
 from cloudllm_sync.transport.cancellation import current_cancellation
+from cloudllm_sync.transport.credentials import hides_arguments
 from cloudllm_sync.transport.forks import renew_in_children
-from cloudllm_sync.values import ChatOptions, Message, Role, Timeouts, ToolDefinition
+from cloudllm_sync.values import ChatOptions, Message, Timeouts, ToolDefinition
 
 __all__ = ["Conversation", "Partial", "Wish"]
 
@@ -29,13 +31,16 @@ Partial = Literal["discard", "keep"]
 
 _log = logging.getLogger("cloudllm_sync.session")
 
+_STORE_WORDS = 200
+
 
 @attrs.frozen(slots=True, kw_only=True)
 class Wish:
-    """What a caller wants of one turn beside its message."""
+    """What a caller wants of one turn."""
 
-    tools: Optional[Sequence[ToolDefinition]] = None
-    options: Optional[ChatOptions] = None
+    new: Said
+    tools: Optional[Sequence[ToolDefinition]] = attrs.field(default=None, repr=False)
+    options: Optional[ChatOptions] = attrs.field(default=None, repr=False)
     timeouts: Optional[Timeouts] = None
     turn_timeout_s: float = 0.0
 
@@ -52,7 +57,7 @@ class Conversation:
         self,
         client: ClientWrapper,
         *,
-        system_prompt: str,
+        system: Said,
         max_tokens: int,
         session_id: str,
         store: SessionStore,
@@ -69,20 +74,23 @@ class Conversation:
         # Re-entrant: the garbage collector may end a stream, and so a turn, anywhere.
         self._lock = threading.RLock()
         # Both are written under _lock, as a whole; readers take one reference.
-        self.system: tuple[Message, ...] = ()
+        self._system = system
         self.state = self._load()
-        self.set_system_prompt(system_prompt)
         renew_in_children(self)
 
     def renew(self) -> None:
         """In a forked child: a lock of its own."""
         self._lock = threading.RLock()
 
-    def set_system_prompt(self, text: str) -> None:
+    @property
+    def system(self) -> tuple[Message, ...]:
+        """The system prompt, or nothing."""
+        return self._system.messages
+
+    def set_system(self, system: Said) -> None:
         """Another system prompt, from the next turn on."""
-        system = (Message(Role.SYSTEM, text),) if text else ()
         with self._lock:
-            self.system = system
+            self._system = system
 
     def request(self, state: StoredSession, new: Sequence[Message]) -> tuple[Message, ...]:
         """What a turn sends that adds `new`."""
@@ -96,9 +104,9 @@ class Conversation:
 
     # --- turns ---
 
-    def whole(self, new: Sequence[Message], wish: Wish) -> Message:
+    def whole(self, wish: Wish) -> Message:
         """A turn whose reply comes at once."""
-        turn = self._begin(new, wish, self.queue.enter())
+        turn = self._begin(wish, self.queue.enter())
         try:
             reply = self.client.send_message(turn.request, wish.tools, **wish.given())
         except BaseException as error:
@@ -107,9 +115,9 @@ class Conversation:
         turn.settle(reply, None)
         return reply
 
-    def stream(self, new: Sequence[Message], wish: Wish, ticket: Ticket) -> Optional[ChatStream]:
+    def stream(self, wish: Wish, ticket: Ticket) -> Optional[ChatStream]:
         """A turn whose reply is streamed; None if the client cannot."""
-        turn = self._begin(new, wish, ticket)
+        turn = self._begin(wish, ticket)
         try:
             open_stream = getattr(self.client, "send_message_stream", None)
             stream = open_stream and open_stream(turn.request, wish.tools, **wish.given())
@@ -134,9 +142,7 @@ class Conversation:
         finally:
             ticket.release()
 
-    def append(
-        self, state: StoredSession, messages: Sequence[Message], reply: Message | None = None
-    ) -> None:
+    def append(self, state: StoredSession, said: Said, reply: Message | None = None) -> None:
         """Add to the store, and only then to what readers see.
 
         Raises:
@@ -144,7 +150,7 @@ class Conversation:
         """
         usage = reply.usage if reply is not None else None
         try:
-            changed = self._store.append(self.session_id, state.version, messages, usage)
+            changed = self._store.append(self.session_id, state.version, said.messages, usage)
         except StoreError as error:
             error.reply = error.reply or reply
             raise
@@ -169,28 +175,29 @@ class Conversation:
     def settle(
         self,
         state: StoredSession,
-        new: Sequence[Message],
+        new: Said,
         reply: Optional[Message],
         error: Optional[CloudLLMError],
     ) -> None:
         """The end of a turn: its messages enter the history together, or none of them does."""
         if reply is not None:
-            self.append(state, (*new, reply), reply)
+            self.append(state, Said((*new.messages, reply)), reply)
             return
         kept = _kept(error) if self._partial == "keep" else None
         if kept is None:
             return
         try:
-            self.append(state, (*new, kept), kept)
+            self.append(state, Said((*new.messages, kept)), kept)
         except StoreError:
             _log.warning("the partial reply could not be kept", exc_info=True)
 
-    def _begin(self, new: Sequence[Message], wish: Wish, ticket: Ticket) -> _Turn:
+    @hides_arguments
+    def _begin(self, wish: Wish, ticket: Ticket) -> _Turn:
         ticket.wait(wish.turn_timeout_s, current_cancellation())
         try:
             state = self._load()
             self._swap(state)
-            return _Turn(self, ticket, state, tuple(new), self.request(state, new))
+            return _Turn(self, ticket, state, wish.new, self.request(state, wish.new.messages))
         except BaseException:
             ticket.release()
             raise
@@ -207,10 +214,10 @@ class Conversation:
         self, what: str, error: Exception, reply: Message | None = None
     ) -> StoreError:
         where = "" if reply is None else ": the reply is in .reply"
+        # Databases quote what they were given, after the first line of what they say.
+        said = f"{type(error).__name__}: {error}".split("\n", 1)[0][:_STORE_WORDS]
         return StoreError(
-            f"the store failed to {what} session {self.session_id!r} "
-            f"({type(error).__name__}: {error}){where}",
-            reply=reply,
+            f"the store failed to {what} session {self.session_id!r} ({said}){where}", reply=reply
         )
 
     def _swap(self, state: StoredSession) -> None:
@@ -222,11 +229,10 @@ class Conversation:
 class _Turn:
     """One turn: what it began from, and what it sends."""
 
-    # No repr of what was said: tools that report errors show local variables.
     _conversation: Conversation
     ticket: Ticket
-    _state: StoredSession = attrs.field(repr=False)
-    _new: tuple[Message, ...] = attrs.field(repr=False)
+    _state: StoredSession
+    _new: Said
     request: tuple[Message, ...] = attrs.field(repr=False)
 
     def settle(self, reply: Optional[Message], error: Optional[CloudLLMError]) -> None:

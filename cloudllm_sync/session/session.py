@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
-from typing import Optional, Union
+from typing import NoReturn, Optional, Union
 
 from cloudllm_sync.clients.wrapper import ClientWrapper
 from cloudllm_sync.errors import ConfigurationError, StreamingNotSupportedError
 from cloudllm_sync.session.arguments import (
+    Said,
     checked_options,
     checked_text,
     message_of,
-    message_to_send,
+    said,
+    system,
 )
 from cloudllm_sync.session.conversation import Conversation, Partial, Wish
 from cloudllm_sync.session.history import EstimateTokens, estimate_tokens as by_bytes, open_calls
@@ -21,6 +23,7 @@ from cloudllm_sync.session.stores.memory import MemoryStore
 from cloudllm_sync.session.turns import Ticket, checked_timeout
 from cloudllm_sync.streaming.handle import OnChunk, OnError, OnFinish, StreamHandle
 from cloudllm_sync.streaming.stream import ChatStream
+from cloudllm_sync.transport.credentials import hides_arguments
 from cloudllm_sync.values import (
     Attachment,
     ChatOptions,
@@ -59,6 +62,7 @@ class LLMSession:
         ConfigurationError: Something in these cannot work.
     """
 
+    @hides_arguments
     def __init__(
         self,
         client: ClientWrapper,
@@ -72,6 +76,8 @@ class LLMSession:
         turn_timeout: float = 300.0,
         estimate_tokens: EstimateTokens = by_bytes,
     ) -> None:
+        prompt = system("system_prompt", system_prompt)
+        del system_prompt  # tools that report errors show local variables
         if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
             raise ConfigurationError(f"max_tokens must be a positive number, not {max_tokens!r}")
         if partial not in ("discard", "keep"):
@@ -86,7 +92,7 @@ class LLMSession:
         self._turn_timeout = checked_timeout(turn_timeout)
         self._conversation = Conversation(
             client,
-            system_prompt=checked_text("system_prompt", system_prompt),
+            system=prompt,
             max_tokens=max_tokens,
             session_id=(
                 str(uuid.uuid4()) if session_id is None else checked_text("session_id", session_id)
@@ -98,6 +104,7 @@ class LLMSession:
 
     # --- turns ---
 
+    @hides_arguments
     def send_message(
         self,
         role: Union[Role, str],
@@ -115,10 +122,11 @@ class LLMSession:
             CloudLLMError: See the tree in `cloudllm_sync.errors`; SessionBusyError if another
                 turn does not end in time.
         """
-        wish = self._wish(tools, options, timeouts, turn_timeout)
-        new = (message_to_send(role, content, attachments),)
-        return self._conversation.whole(new, wish)
+        new = said(role, content, attachments)
+        del content, attachments  # as above
+        return self._conversation.whole(self._wish(new, tools, options, timeouts, turn_timeout))
 
+    @hides_arguments
     def send_message_stream(
         self,
         role: Union[Role, str],
@@ -137,10 +145,11 @@ class LLMSession:
         Raises:
             CloudLLMError: As `send_message()`.
         """
-        wish = self._wish(tools, options, timeouts, turn_timeout)
-        new = (message_to_send(role, content, attachments),)
-        return self._conversation.stream(new, wish, self._enter(wish))
+        new = said(role, content, attachments)
+        del content, attachments  # as above
+        return self._open(self._wish(new, tools, options, timeouts, turn_timeout))
 
+    @hides_arguments
     def start_message_stream(
         self,
         role: Union[Role, str],
@@ -163,21 +172,12 @@ class LLMSession:
             ConfigurationError: The message is none. All that comes later goes to `on_error`.
             SessionBusyError: `turn_timeout` is 0 and another turn is running.
         """
-        wish = self._wish(tools, options, timeouts, turn_timeout)
-        new = (message_to_send(role, content, attachments),)
-        ticket = self._enter(wish)
+        new = said(role, content, attachments)
+        del content, attachments  # as above
+        wish = self._wish(new, tools, options, timeouts, turn_timeout)
+        return self._start(wish, on_chunk, on_finish, on_error)
 
-        def open_stream() -> ChatStream:
-            return self._streamed(self._conversation.stream(new, wish, ticket))
-
-        try:
-            return StreamHandle(
-                open_stream, on_chunk=on_chunk, on_finish=on_finish, on_error=on_error
-            )
-        except BaseException:
-            ticket.release()  # no thread could be started
-            raise
-
+    @hides_arguments
     def ask(
         self,
         content: str,
@@ -189,16 +189,11 @@ class LLMSession:
         turn_timeout: Optional[float] = None,
     ) -> Message:
         """`send_message()` from the user."""
-        return self.send_message(
-            Role.USER,
-            content,
-            tools,
-            attachments=attachments,
-            options=options,
-            timeouts=timeouts,
-            turn_timeout=turn_timeout,
-        )
+        new = said(Role.USER, content, attachments)
+        del content, attachments  # as above
+        return self._conversation.whole(self._wish(new, tools, options, timeouts, turn_timeout))
 
+    @hides_arguments
     def stream(
         self,
         content: str,
@@ -214,17 +209,11 @@ class LLMSession:
         Raises:
             StreamingNotSupportedError: The client cannot stream.
         """
-        stream = self.send_message_stream(
-            Role.USER,
-            content,
-            tools,
-            attachments=attachments,
-            options=options,
-            timeouts=timeouts,
-            turn_timeout=turn_timeout,
-        )
-        return self._streamed(stream)
+        new = said(Role.USER, content, attachments)
+        del content, attachments  # as above
+        return self._streamed(self._open(self._wish(new, tools, options, timeouts, turn_timeout)))
 
+    @hides_arguments
     def submit(
         self,
         content: str,
@@ -239,18 +228,10 @@ class LLMSession:
         turn_timeout: Optional[float] = None,
     ) -> StreamHandle:
         """`start_message_stream()` from the user."""
-        return self.start_message_stream(
-            Role.USER,
-            content,
-            tools,
-            on_chunk=on_chunk,
-            on_finish=on_finish,
-            on_error=on_error,
-            attachments=attachments,
-            options=options,
-            timeouts=timeouts,
-            turn_timeout=turn_timeout,
-        )
+        new = said(Role.USER, content, attachments)
+        del content, attachments  # as above
+        wish = self._wish(new, tools, options, timeouts, turn_timeout)
+        return self._start(wish, on_chunk, on_finish, on_error)
 
     def send_current_history(
         self,
@@ -261,7 +242,7 @@ class LLMSession:
         turn_timeout: Optional[float] = None,
     ) -> Message:
         """Have the model answer the history as it is: after `inject_message()`, say."""
-        return self._conversation.whole((), self._wish(tools, options, timeouts, turn_timeout))
+        return self._conversation.whole(self._wish(Said(), tools, options, timeouts, turn_timeout))
 
     def stream_current_history(
         self,
@@ -272,11 +253,11 @@ class LLMSession:
         turn_timeout: Optional[float] = None,
     ) -> Optional[ChatStream]:
         """`send_current_history()` as a stream. None if the client cannot stream."""
-        wish = self._wish(tools, options, timeouts, turn_timeout)
-        return self._conversation.stream((), wish, self._enter(wish))
+        return self._open(self._wish(Said(), tools, options, timeouts, turn_timeout))
 
     # --- the history ---
 
+    @hides_arguments
     def inject_message(
         self, role: Union[Role, str], content: str, *, tool_call_id: Optional[str] = None
     ) -> None:
@@ -286,17 +267,19 @@ class LLMSession:
             ConfigurationError: A tool result that answers no open call.
             SessionBusyError: A turn does not end in time.
         """
-        message = message_of(role, content, tool_call_id=tool_call_id)
-        if message.role is not Role.TOOL and tool_call_id is not None:
-            raise ConfigurationError("only a message of Role.TOOL has a tool_call_id")
+        new = Said((message_of(role, content, tool_call_id=tool_call_id),))
+        del content  # as above
+        is_result = new.messages[0].role is Role.TOOL
+        if not is_result and tool_call_id is not None:
+            raise ConfigurationError("only a message of Role.TOOL has a tool_call_id: leave it out")
         with self._conversation.change(self._turn_timeout) as state:
             waiting = open_calls(state.messages)
-            if message.role is Role.TOOL and tool_call_id not in waiting:
+            if is_result and tool_call_id not in waiting:
                 raise ConfigurationError(
                     f"no tool call {tool_call_id!r} waits for a result: open are "
                     f"{', '.join(waiting) or 'none'}"
                 )
-            self._conversation.append(state, (message,))
+            self._conversation.append(state, new)
 
     def clear_history(self) -> None:
         """Forget the messages; usage and system prompt stay. Waits for a running turn.
@@ -307,9 +290,10 @@ class LLMSession:
         with self._conversation.change(self._turn_timeout) as state:
             self._conversation.clear(state)
 
+    @hides_arguments
     def set_system_prompt(self, text: str) -> None:
         """Another system prompt, from the next turn on; empty for none."""
-        self._conversation.set_system_prompt(checked_text("the system prompt", text))
+        self._conversation.set_system(system("the system prompt", text))
 
     @property
     def history(self) -> tuple[Message, ...]:
@@ -353,10 +337,17 @@ class LLMSession:
         """The conversation's name in the store."""
         return self._conversation.session_id
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "LLMSession holds a client, and does not pickle: make one where it is used, with the "
+            "same store and session_id"
+        )
+
     # --- parts ---
 
     def _wish(
         self,
+        new: Said,
         tools: Tools,
         options: Optional[ChatOptions],
         timeouts: Optional[Timeouts],
@@ -364,6 +355,7 @@ class LLMSession:
     ) -> Wish:
         wanted = checked_options(options)
         return Wish(
+            new=new,
             tools=tools,
             options=wanted.over(self._options) if wanted is not None else self._options,
             timeouts=timeouts,
@@ -374,6 +366,29 @@ class LLMSession:
 
     def _enter(self, wish: Wish) -> Ticket:
         return self._conversation.queue.enter(refuse=wish.turn_timeout_s == 0)
+
+    def _open(self, wish: Wish) -> Optional[ChatStream]:
+        return self._conversation.stream(wish, self._enter(wish))
+
+    def _start(
+        self,
+        wish: Wish,
+        on_chunk: Optional[OnChunk],
+        on_finish: Optional[OnFinish],
+        on_error: Optional[OnError],
+    ) -> StreamHandle:
+        ticket = self._enter(wish)
+
+        def open_stream() -> ChatStream:
+            return self._streamed(self._conversation.stream(wish, ticket))
+
+        try:
+            return StreamHandle(
+                open_stream, on_chunk=on_chunk, on_finish=on_finish, on_error=on_error
+            )
+        except BaseException:
+            ticket.release()  # no thread could be started
+            raise
 
     def _streamed(self, stream: Optional[ChatStream]) -> ChatStream:
         if stream is None:

@@ -83,7 +83,7 @@ def test_missing_key_names_the_variable(monkeypatch):
         ("openai:m@https://", "no address"),
         (
             "ollama:m@localhost:1234/v1",
-            r"^'localhost:1234/v1' is no address: write ollama:MODEL@http",
+            r"^what follows the @ is no address: write ollama:MODEL@http",
         ),
         ("ollama:m@10.0.0.1:1234", "is no address"),
         ("ollama:m@llm.example/v1", "is no address"),

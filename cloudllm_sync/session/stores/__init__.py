@@ -17,7 +17,8 @@ class StoredSession:
     """What a store holds of one conversation; version 0 is one that nobody has written yet."""
 
     version: int = 0
-    messages: tuple[Message, ...] = ()
+    # No repr of what was said: tools that report errors show local variables.
+    messages: tuple[Message, ...] = attrs.field(default=(), repr=False)
     usage: TokenUsage = attrs.field(factory=lambda: TokenUsage(0, 0, 0))
     last_usage: Optional[TokenUsage] = None
 
