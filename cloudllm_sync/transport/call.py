@@ -180,24 +180,31 @@ class Call:
             claim=self._claim,
             cancellation=self.cancellation,
             opened=opened,
+            mask=self._transport.mask,
         )
 
     def describe(self, error: CloudLLMError) -> CloudLLMError:
-        """The error with what this call knows: attempts, request id; the key masked."""
-        key = self._endpoint.key
-        if key is not None:
-            error.args = tuple(key.mask(arg) if isinstance(arg, str) else arg for arg in error.args)
-            if isinstance(error, APIError):
-                error.body = key.mask(error.body)
-                error.code = error.code and key.mask(error.code)
-                error.type = error.type and key.mask(error.type)
+        """The error with what this call knows: attempts, request id; the key masked.
+
+        Without the frames that it went through below: they hold the response, with the request and
+        so the key, and what the server wrote.
+        """
+        mask = self._transport.mask
+        error.args = tuple(mask(arg) if isinstance(arg, str) else arg for arg in error.args)
+        if isinstance(error, APIError):
+            error.body = mask(error.body)
+            error.code = error.code and mask(error.code)
+            error.type = error.type and mask(error.type)
+        error.__traceback__ = error.__context__ = None
         error.attempts = self.attempts
         return with_context(error, request_id=self.request_id)
 
     def _refusal(self, response: requests.Response) -> Optional[CloudLLMError]:
         """None if the answer is a good one, whose body may be read."""
         headers = response.headers
-        self.request_id = next((headers[name] for name in _REQUEST_IDS if name in headers), None)
+        mask = self._transport.mask
+        found = next((headers[name] for name in _REQUEST_IDS if name in headers), None)
+        self.request_id = found and mask(found)
         if response.status_code == 200:
             return None
         if 200 < response.status_code < 300:
@@ -206,9 +213,9 @@ class Call:
                 f"{self._where} answered with status {response.status_code} and content type "
                 f"{kind!r}, not with a reply: check base_url"
             )
-        error = error_from_body(
-            self._endpoint.provider, response.status_code, self._error_body(response)
-        )
+        # Masked before it is understood: what is cut out of it must not cut a key in two.
+        body = mask(self._error_body(response).decode("utf-8", "replace"))
+        error = error_from_body(self._endpoint.provider, response.status_code, body.encode())
         asked_s = retry.retry_after_s(headers, time.time())
         error.retry_after_s = error.retry_after_s if asked_s is None else asked_s
         error.retryable = retry.should_retry(headers, error.retryable)
@@ -290,6 +297,7 @@ class Call:
         self.cancellation.forget(self._claim.wake)
         self._claim.give_back()
         self._response = None
+        self._lines = iter(())  # it holds the response, and so the request and its key
         raw, self._raw = self._raw, None
         if raw is not None:
             raw.close()

@@ -37,7 +37,8 @@ class CallHTTPResponse(http.client.HTTPResponse):
             claim.response = self
 
     def begin(self) -> None:
-        """Read status line and headers.
+        """Read status line and headers, and forget what is no header among them: urllib3 would
+        log it, as a warning and as it is, and it may be a key sent back.
 
         Raises:
             http.client.RemoteDisconnected: They were cut off. http.client takes what had come for
@@ -52,6 +53,8 @@ class CallHTTPResponse(http.client.HTTPResponse):
                 self.fp = fp
         if head.is_cut:
             raise http.client.RemoteDisconnected("the connection ended in the headers")
+        self.msg.defects.clear()
+        self.msg.set_payload("")
 
     def arrived(self) -> bytes:
         """The data of all whole chunks in the buffer, which is filled once if it is empty.

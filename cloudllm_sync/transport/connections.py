@@ -203,6 +203,8 @@ class CallSSLContext(ssl.SSLContext):
 class _CallConnectionMixin:
     """Hands every socket to the call that it is opened for."""
 
+    # http.client.HTTPConnection.debuglevel would have the key and the prompt printed.
+    debuglevel = 0
     claim: Optional[Claim] = None
 
     def _new_conn(self) -> socket.socket:

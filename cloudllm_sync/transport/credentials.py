@@ -7,11 +7,13 @@ import functools
 import html
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, Callable, NoReturn, TypeVar, cast
+from urllib.parse import unquote, urlsplit
 
 from cloudllm_sync.errors import ConfigurationError, ContextLengthError
 
-__all__ = ["ApiKey", "hides_arguments", "mask_urls"]
+__all__ = ["ApiKey", "Secrets", "hides_arguments", "mask_urls"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -19,6 +21,7 @@ _MASK = "***"
 _SHORTEST_KEY = 8
 # A key that was cut off, with the text around it say, is known by its beginning.
 _BEGINNING = 12
+_SECRET_HEADER = re.compile("auth|cookie|token|secret|key|password", re.IGNORECASE)
 _QUOTES = "\"'`"
 # A character as a URL, JSON or HTML may write it, or any other.
 _CHARACTER = re.compile(
@@ -60,22 +63,66 @@ class ApiKey:
         Also as a URL, JSON, HTML or base64 writes it, and where it is cut off after 12 characters
         or more. What is shorter than any provider's key, a test's `k` say, would only mask words.
         """
-        key = self._value
-        if len(key) < _SHORTEST_KEY:
-            return text
-        for form in (key, json.dumps(key)[1:-1]):
-            text = text.replace(form, _MASK)
-        text = re.sub(_in_base64(key), _MASK, text)
-        cut = rf"|{re.escape(key[:_BEGINNING])}[^\s\"'<>]*" if len(key) > _BEGINNING else ""
-        found = re.compile(re.escape(key) + cut)
-        escapes = re.search(r"[%\\&]", text)
-        return _mask_escaped(text, found) if escapes else found.sub(_MASK, text)
+        return _masked(self._value, text)
 
     def __repr__(self) -> str:
         return f"ApiKey({_MASK!r})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a key does not pickle: make the client where it is used")
+
+
+class Secrets:
+    """What else must not be seen: keys in headers of a user's own, passwords of proxies."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, headers: Mapping[str, str], proxies: Mapping[str, str]) -> None:
+        """Find them.
+
+        Args:
+            headers: Those that name a key, token, cookie or password are secret.
+            proxies: Their addresses may hold passwords.
+        """
+        values = set()
+        for name, value in headers.items():
+            if _SECRET_HEADER.search(name):
+                values |= {value, *re.split(r"[\s;,=]+", value)}  # `Bearer KEY`, `a=1; b=2`
+        for proxy in proxies.values():
+            password = _password_in(proxy)
+            values |= {password, unquote(password)}
+        self._values = sorted(values, key=len, reverse=True)
+
+    def mask(self, text: str) -> str:
+        """The text with all of them masked, as ApiKey masks."""
+        for value in self._values:
+            text = _masked(value, text)
+        return text
+
+    def __repr__(self) -> str:
+        return f"Secrets({_MASK!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("secrets do not pickle: make the client where it is used")
+
+
+def _password_in(proxy: str) -> str:
+    try:
+        return urlsplit(proxy).password or ""
+    except ValueError:
+        return ""  # an address that nobody will use: the one chosen is checked
+
+
+def _masked(key: str, text: str) -> str:
+    if len(key) < _SHORTEST_KEY:
+        return text
+    for form in (key, json.dumps(key)[1:-1]):
+        text = text.replace(form, _MASK)
+    text = re.sub(_in_base64(key), _MASK, text)
+    cut = rf"|{re.escape(key[:_BEGINNING])}[^\s\"'<>]*" if len(key) > _BEGINNING else ""
+    found = re.compile(re.escape(key) + cut)
+    escapes = re.search(r"[%\\&]", text)
+    return _mask_escaped(text, found) if escapes else found.sub(_MASK, text)
 
 
 def _complaint(value: object, text: str) -> str:

@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 
 import attrs
 import requests
-from requests.utils import get_environ_proxies
+from requests.utils import get_environ_proxies, select_proxy
 
 from cloudllm_sync.codecs import WireRequest
 from cloudllm_sync.errors import ConfigurationError
 from cloudllm_sync.transport.budget import RetryBudget
 from cloudllm_sync.transport.connections import CallAdapter, Claim, Claiming
-from cloudllm_sync.transport.credentials import ApiKey
+from cloudllm_sync.transport.credentials import ApiKey, Secrets
 from cloudllm_sync.transport.forks import renew_in_children
 from cloudllm_sync.transport.tls import Cert, Verify, tls_context
 from cloudllm_sync.values import Limits
@@ -79,12 +79,18 @@ class Transport:
         # The process and its connections. Written under _lock; readers take one reference.
         self._mine: Optional[tuple[int, CallAdapter]] = None
         self._closed = False  # guarded by _lock
+        self._secrets = Secrets(endpoint.headers, self._proxies)
         self._templates: dict[str, requests.PreparedRequest] = {}  # single dict operations only
         renew_in_children(self)
 
     def renew(self) -> None:
         """In a forked child: a lock of its own. Its connections follow when it needs them."""
         self._lock = threading.Lock()
+
+    def mask(self, text: str) -> str:
+        """The text without this client's secrets, for what a server wrote."""
+        key = self.endpoint.key
+        return self._secrets.mask(text if key is None else key.mask(text))
 
     def adapter(self) -> CallAdapter:
         """The connections of this process.
@@ -140,9 +146,29 @@ def _proxies_for(url: str, given: Mapping[str, str] | None) -> dict[str, str]:
     proxies = dict(get_environ_proxies(url) if given is None else given)
     for scheme, proxy in proxies.items():
         if not isinstance(proxy, str):
-            raise ConfigurationError(f"the proxy for {scheme!r} must be an address, not {proxy!r}")
+            raise ConfigurationError(
+                f"the proxy for {scheme!r} must be a string, not {type(proxy).__name__}"
+            )
         if proxy.lower().startswith("socks"):
             raise ConfigurationError(
                 f"the proxy for {scheme!r} speaks SOCKS, which is not supported: use an HTTP proxy"
             )
+        if scheme != "no" and "://" not in proxy:
+            proxies[scheme] = f"http://{proxy}"  # as requests does, unless it holds a password
+    chosen = select_proxy(url, proxies)
+    if chosen and not _is_address(chosen):
+        raise ConfigurationError(
+            "the proxy's address cannot be read: give one like http://user:password@proxy:3128, "
+            "with / ? # @ in the password percent-encoded"
+        )
     return proxies
+
+
+def _is_address(proxy: str) -> bool:
+    try:
+        parts = urlsplit(proxy)
+        port = parts.port
+    except ValueError:
+        return False
+    usable = parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
+    return usable and not any(char <= " " for char in proxy)
