@@ -9,7 +9,7 @@ import os
 import threading
 import time
 import weakref
-from typing import Callable, Optional
+from typing import Callable, NoReturn, Optional
 
 from cloudllm_sync.codecs.accumulator import Accumulator
 from cloudllm_sync.errors import CloudLLMError, StreamCancelled
@@ -116,6 +116,9 @@ class StreamHandle:
         """The reply as far as it has come."""
         stream = self._stream
         return Accumulator().message() if stream is None else stream.partial
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("StreamHandle holds a thread, and does not pickle: pickle its result()")
 
     def _wait(self, timeout: float | None) -> None:
         # The last callback may ask for the result: it is there, though the callback is not over.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Callable, Optional
+from typing import Callable, NoReturn, Optional
 
 from cloudllm_sync.codecs import ReplyFacts
 from cloudllm_sync.codecs.accumulator import Accumulator
@@ -208,6 +208,9 @@ class ChatStream(Iterator[MessageChunk]):
                 source=self,
                 stacklevel=2,
             )
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("ChatStream holds a connection, and does not pickle: pickle its result()")
 
     def settle_with(self, settle: Settle) -> None:
         """Have `settle` told how the reply ends, before the reader is.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
 import pathlib
+import pickle
 import types
 
 import pytest
@@ -148,3 +150,16 @@ def test_kept_errors_keep_no_socket(fault, make, serve, ask):
     # The server's side of one that is just being closed may be among them.
     assert len(kept) == 11
     assert len(sockets()) <= before + 2
+
+
+@pytest.mark.parametrize("take", [pickle.dumps, copy.deepcopy, copy.copy])
+def test_streams_and_handles_say_why_they_do_not_pickle(make, serve, take):
+    """And what to do."""
+    client = make(serve("Hello", "Hello"))
+    with client.send_message_stream("hi") as stream:
+        with pytest.raises(TypeError, match=r"ChatStream holds .*: pickle its result"):
+            take(stream)
+    handle = client.start_message_stream("hi")
+    handle.join(10)
+    with pytest.raises(TypeError, match=r"StreamHandle holds .*: pickle its result"):
+        take(handle)
