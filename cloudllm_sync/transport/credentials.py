@@ -116,13 +116,20 @@ def _password_in(proxy: str) -> str:
 def _masked(key: str, text: str) -> str:
     if len(key) < _SHORTEST_KEY:
         return text
-    for form in (key, json.dumps(key)[1:-1]):
+    forms, encoded, found = _patterns(key)
+    for form in forms:
         text = text.replace(form, _MASK)
-    text = re.sub(_in_base64(key), _MASK, text)
-    cut = rf"|{re.escape(key[:_BEGINNING])}[^\s\"'<>]*" if len(key) > _BEGINNING else ""
-    found = re.compile(re.escape(key) + cut)
+    text = encoded.sub(_MASK, text)
     escapes = re.search(r"[%\\&]", text)
     return _mask_escaped(text, found) if escapes else found.sub(_MASK, text)
+
+
+@functools.lru_cache(maxsize=64)
+def _patterns(key: str) -> tuple[tuple[str, ...], re.Pattern[str], re.Pattern[str]]:
+    """How the key is written; how base64 writes it; what is found of it, whole or cut off."""
+    cut = rf"|{re.escape(key[:_BEGINNING])}[^\s\"'<>]*" if len(key) > _BEGINNING else ""
+    forms = tuple(dict.fromkeys((key, json.dumps(key)[1:-1])))
+    return forms, re.compile(_in_base64(key)), re.compile(re.escape(key) + cut)
 
 
 def _complaint(value: object, text: str) -> str:

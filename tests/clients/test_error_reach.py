@@ -14,19 +14,20 @@ import requests
 import urllib3
 
 import cloudllm_sync
-from cloudllm_sync import CloudLLMError, OpenAIClient, Timeouts
+from cloudllm_sync import CloudLLMError, OpenAIClient, StreamCancelled, Timeouts
 from cloudllm_sync.testing import Cut, Raw, Reply, Reset, Stall, error_reply
 from cloudllm_sync.transport.http import Endpoint, Transport
 
 PROMPT = "my-private-prompt"
 PACKAGE = str(pathlib.Path(cloudllm_sync.__file__).parent)
+A_CHUNK = b'data: {"choices": [{"index": 0, "delta": {"content": "a"}}]}\n\n'
 FAULTS = {
     "status": error_reply(500, "sorry"),
     "redirect": Raw(status=307, headers={"Location": "http://127.0.0.1:1/"}, framing="length"),
     "no HTTP": Raw(b"garbage\r\n\r\n", framing="none"),
     "reset": Raw(before_headers=(Reset(),)),
     "silence": Raw(before_headers=(Stall(),)),
-    "cut": Raw(b'data: {"choices": [{"index": 0, "delta": {"content": "a"}}]}\n\n', Cut()),
+    "cut": Raw(A_CHUNK, Cut()),
     "silence later": Raw(b": hold on\n\n", Stall()),
     "broken event": Raw(b"data: {\n\n", Stall()),
     "bad chunk": Raw(b"xyz\r\n", framing="none"),
@@ -124,6 +125,22 @@ def test_no_key_is_reached_from_an_error(failing, ask, key):
 
     found = [text for text in texts if key in (text if isinstance(text, str) else str(text))]
     assert found == []
+
+
+def test_cancelled_reply_reaches_no_request(make, serve, key, report_of):
+    """Cancelled by a callback, with the error of the callback's own as cause."""
+    client = make(serve(default=Raw(A_CHUNK, Stall())))
+
+    def on_chunk(chunk):
+        raise KeyError("mine")
+
+    error = client.start_message_stream(PROMPT, on_chunk=on_chunk).exception(10)
+
+    assert isinstance(error, StreamCancelled)
+    assert isinstance(error.__cause__, KeyError)
+    error.__cause__ = None  # the caller's own frames, and those that called it
+    assert [thing for thing in reached_from(error) if isinstance(thing, KINDS)] == []
+    assert key not in report_of(error)
 
 
 def sockets():
