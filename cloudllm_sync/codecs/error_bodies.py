@@ -1,18 +1,25 @@
 """Error bodies, of every shape seen, to one error of the right class.
 
 The shapes: `{"error": {...}}`, `{"error": "text"}`, `{"message": ...}`, `{"detail": ...}`,
-`{"errors": [...]}`, any of them in an array of one, plain text, HTML, nothing.
+`{"errors": [...]}`, any of them in an array or in an event stream, plain text, HTML, nothing.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any, Optional
 
 import attrs
 
+from cloudllm_sync.codecs.error_words import (
+    as_json,
+    documents,
+    plain,
+    scalar_text,
+    upstream_words,
+    words,
+)
 from cloudllm_sync.codecs.surrogates import well_formed
 from cloudllm_sync.errors import (
     APIError,
@@ -26,7 +33,6 @@ from cloudllm_sync.errors import (
 
 __all__ = ["error_from_body", "error_from_json", "find_error"]
 
-_TEXT_LIMIT = 500
 _BODY_LIMIT = 64 * 1024
 
 _CONTEXT = re.compile(
@@ -62,8 +68,6 @@ _BY_STATUS: Mapping[int, type[APIError]] = {
     429: RateLimitError,
 }
 _RETRYABLE_STATUS = frozenset({408, 429, 500, 502, 503, 504, 529})
-# Linear in the body: what is not closed goes on to the end, and no tag holds another's beginning.
-_MARKUP = re.compile(r"<(script|style)\b.*?(?:</\1>|\Z)|<[^<>]*>", re.DOTALL | re.IGNORECASE)
 _HINTS: tuple[tuple[type[APIError], str], ...] = (
     (AuthenticationError, "check the key and what it may use"),
     (ContextLengthError, "send a shorter conversation"),
@@ -84,47 +88,12 @@ class _Found:
     retry_after_s: Optional[float] = None
 
 
-def _text(value: object) -> str | None:
-    """A code or type as text; None for what is empty or no scalar."""
-    if isinstance(value, bool) or value is None or value == "":
-        return None
-    return well_formed(str(value)) if isinstance(value, (str, int, float)) else None
-
-
 def _status(*values: object) -> int | None:
     for value in values:
-        text = _text(value)
+        text = scalar_text(value)
         if text and re.fullmatch(r"[45]\d\d", text):
             return int(text)
     return None
-
-
-def _list(value: object) -> list[Any]:
-    if isinstance(value, list):
-        return value
-    return [] if value is None else [value]
-
-
-def _complaint(item: Mapping[str, Any]) -> str:
-    where = ".".join(map(str, _list(item.get("loc"))))
-    return ": ".join(filter(None, (where, _text(item.get("msg")))))
-
-
-def _detail(value: object) -> str | None:
-    """FastAPI's `detail`: text, or a list of `{loc, msg}`."""
-    if isinstance(value, list):
-        said = [_complaint(item) for item in value if isinstance(item, Mapping)]
-        return well_formed("; ".join(said)) or None
-    if isinstance(value, Mapping):
-        return _text(value.get("message")) or _text(value.get("msg"))
-    return _text(value)
-
-
-def _as_json(value: object) -> str:
-    try:
-        return well_formed(json.dumps(value, ensure_ascii=False))
-    except RecursionError:
-        return "something nested too deep to be shown"
 
 
 def _google_details(details: object) -> tuple[str, Optional[float]]:
@@ -133,59 +102,78 @@ def _google_details(details: object) -> tuple[str, Optional[float]]:
     Source: google.rpc.ErrorInfo and google.rpc.RetryInfo; there is no Retry-After header.
     """
     reason, wait_s = "", None
-    for detail in _list(details):
+    for detail in details if isinstance(details, list) else [details]:
         if isinstance(detail, Mapping):
-            reason = reason or _text(detail.get("reason")) or ""
-            delay = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)s", _text(detail.get("retryDelay")) or "")
+            reason = reason or scalar_text(detail.get("reason")) or ""
+            delay = re.fullmatch(
+                r"(\d{1,9}(?:\.\d+)?)s", scalar_text(detail.get("retryDelay")) or ""
+            )
             wait_s = float(delay[1]) if delay else wait_s
     return reason, wait_s
 
 
 def find_error(body: object) -> _Found | None:
     """The error that a JSON document reports, or None if it reports none."""
-    body = body[0] if isinstance(body, list) and body else body
+    body = _first(body)
     if not isinstance(body, Mapping):
         return None
     error = body.get("error")
     if isinstance(error, Mapping) and error:
-        message = _text(error.get("message")) or _detail(error.get("detail"))
-        status = _status(error.get("status_code"), error.get("code"), error.get("status"))
-        kind = _text(error.get("type")) or _text(error.get("status"))
-        return _Found(
-            message or _as_json(error)[:_TEXT_LIMIT],
-            _text(error.get("code")),
-            kind,
-            status,
-            *_google_details(error.get("details")),
-        )
-    code, kind = _text(body.get("code")), _text(body.get("type"))
+        # With nothing in its usual fields nor in others it is as good as null.
+        empty = "message" in error and not any(error.values())
+        return None if empty else _in_object(error, body)
+    code, kind = scalar_text(body.get("code")), scalar_text(body.get("type"))
     status = _status(body.get("status_code"), body.get("statusCode"), body.get("code"))
     if isinstance(error, str) and error:
         return _Found(well_formed(error), code, kind, status)
     is_error = bool(error) or "error" in (body.get("object"), body.get("type"))
-    message = _text(body.get("message")) if is_error else None
+    message = words(body.get("message")) if is_error else None
     if error and not message:
-        message = _as_json(error)[:_TEXT_LIMIT]
+        message = as_json(error)
     return _Found(message, code, kind, status) if message else None
+
+
+def _first(body: object) -> object:
+    """The document, or the first of an array of them."""
+    while isinstance(body, list) and body:
+        body = body[0]
+    return body
+
+
+def _in_object(error: Mapping[str, Any], body: Mapping[str, Any]) -> _Found:
+    """What an `error` object says, or else what stands beside it."""
+    message = words(error) or words(body.get("message")) or words(body.get("detail"))
+    message = message or as_json(error)
+    upstream = upstream_words(error, message)
+    return _Found(
+        f"{message} ({upstream})" if upstream else message,
+        scalar_text(error.get("code")),
+        scalar_text(error.get("type")) or scalar_text(error.get("status")),
+        _status(error.get("status_code"), error.get("code"), error.get("status")),
+        *_google_details(error.get("details")),
+    )
 
 
 def _find_refusal(body: object) -> _Found | None:
     """As `find_error`, and the looser shapes that only a failed request can mean as errors."""
     found = find_error(body)
-    body = body[0] if isinstance(body, list) and body else body
-    if found or not isinstance(body, Mapping):
+    body = _first(body)
+    if found is not None:
         return found
-    errors = body.get("errors")
-    first = errors[0] if isinstance(errors, list) and errors else None
+    if isinstance(body, str):
+        return _Found(well_formed(body), None, None, None) if body.strip() else None
+    if not isinstance(body, Mapping):
+        return None
     message = (
-        _text(body.get("message"))
-        or _detail(body.get("detail"))
-        or (_text(first.get("message")) if isinstance(first, Mapping) else _text(first))
+        words(body.get("message"))
+        or words(body.get("detail"))
+        or words(_first(body.get("errors")))
+        or scalar_text(body.get("title"))
     )
     if not message:
         return None
     status = _status(body.get("statusCode"), body.get("code"))
-    return _Found(message, _text(body.get("code")), _text(body.get("type")), status)
+    return _Found(message, scalar_text(body.get("code")), scalar_text(body.get("type")), status)
 
 
 def _by_names(names: str) -> type[APIError] | None:
@@ -232,31 +220,15 @@ def error_from_json(provider: str, body: Any) -> APIError | None:
     found = find_error(body)
     if found is None:
         return None
-    text = _as_json(body)[:_BODY_LIMIT]
+    text = as_json(body, _BODY_LIMIT)
     return _build(provider, "reported an error", found.status, found, text)
-
-
-def _plain(text: str) -> str:
-    """The words of a text or HTML body, shortened."""
-    return " ".join(_MARKUP.sub(" ", text).split())[:_TEXT_LIMIT]
 
 
 def error_from_body(provider: str, status: int, body: bytes) -> APIError:
     """The error that a reply with this status and body means."""
     text = body.decode("utf-8", "replace")
-    for candidate in (text, _event_data(text)):
-        try:
-            found = _find_refusal(json.loads(candidate))
-        except (ValueError, RecursionError):
-            found = None
-        if found:
-            break
+    said = text.lstrip("\ufeff")
+    found = next(filter(None, map(_find_refusal, documents(said))), None)
     if found is None:
-        found = _Found(_plain(text) or "no explanation", None, None, None)
+        found = _Found(plain(said) or "no explanation", None, None, None)
     return _build(provider, f"answered with status {status}", status, found, text)
-
-
-def _event_data(text: str) -> str:
-    """The data of an event stream: some servers send even their refusals as one."""
-    lines = re.split(r"\r\n|\r|\n", text)
-    return "\n".join(line[5:].strip() for line in lines if line.startswith("data:"))

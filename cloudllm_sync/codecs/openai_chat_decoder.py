@@ -159,7 +159,8 @@ class OpenAIChatDecoder:
         if event.event == BARE_JSON and find_error(body) is None:
             return _NOTHING
         if event.event == "error" and find_error(body) is None:
-            body = {"error": body if body and isinstance(body, (Mapping, str)) else text}
+            body = {"error": body}
+            body = body if find_error(body) else {"error": text}
         chunk = _tidy(body)
         chunks = self._read(chunk, whole=whole)
         if chunk.error or chunk.choices is None:
