@@ -3,64 +3,8 @@
 from __future__ import annotations
 
 import os
-import pathlib
-import signal
-import subprocess
-import sys
-import textwrap
-import threading
-import time
 
 import pytest
-
-ROOT = str(pathlib.Path(__file__).resolve().parents[2])
-
-PROLOGUE = """
-import os, signal, sys, threading, time
-from cloudllm_sync import OpenAIClient, StreamCancelled
-from cloudllm_sync.testing import FakeServer, Raw, Reply, Stall, WaitFor, openai_events
-
-EVENTS = openai_events(Reply("one two three", usage=None))
-
-def client_of(server):
-    return OpenAIClient("gpt-5", api_key="test", base_url=server.base_url)
-"""
-
-
-@pytest.fixture
-def run():
-    """Runs a script; gives its output, status and the seconds that it took after `bye`."""
-
-    def run(script, *, expect=0):
-        code = PROLOGUE + textwrap.dedent(script)
-        process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-u", "-c", code],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": ROOT},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        # Its forked children hold the pipes, too.
-        watchdog = threading.Timer(20, os.killpg, (process.pid, signal.SIGKILL))
-        watchdog.start()
-        try:
-            lines, said_bye = [], time.monotonic()
-            for line in process.stdout:
-                lines.append(line.strip())
-                if line.strip() == "bye":
-                    said_bye = time.monotonic()
-            _, errors = process.communicate()
-            seconds = time.monotonic() - said_bye
-        finally:
-            watchdog.cancel()
-            process.kill()
-            process.wait()
-        assert process.returncode == expect, errors
-        return lines, errors, seconds
-
-    return run
 
 
 @pytest.mark.parametrize("stage", ["headers", "body"])
@@ -165,6 +109,116 @@ def test_exit_while_another_thread_reads_a_generator(run):
     assert seconds < 3
 
 
+def test_exit_with_a_half_read_stream_in_a_global(run):
+    """Nothing reads it: the exit takes no time, and the module's end drops it without an error."""
+    lines, errors, seconds = run(
+        """
+        server = FakeServer(default=Raw(*EVENTS[:2], Stall()))
+        stream = LLMSession(client_of(server)).stream("hi")
+        next(stream)
+        warnings.simplefilter("ignore", ResourceWarning)
+        print("bye")
+        """
+    )
+
+    assert lines == ["bye"]
+    assert errors == ""
+    assert seconds < 3
+
+
+def test_exit_by_an_exception_with_live_workers(run):
+    """A traceback, on_error, and the exit."""
+    lines, errors, seconds = run(
+        """
+        server = FakeServer(default=Raw(*EVENTS[:2], Stall()))
+        session = LLMSession(client_of(server))
+        began = threading.Event()
+        session.submit(
+            "hi",
+            on_chunk=lambda chunk: began.set(),
+            on_error=lambda error: print(type(error).__name__, error.partial.content),
+        )
+        began.wait(5)
+        print("bye")
+        raise KeyError("mine")
+        """,
+        expect=1,
+    )
+
+    assert lines == ["bye", "StreamCancelled one"]
+    assert "KeyError: 'mine'" in errors
+    assert seconds < 3
+
+
+def test_exit_with_turns_that_wait_for_each_other(run):
+    """Those that still wait for their turn are told, too."""
+    lines, _, seconds = run(
+        """
+        server = FakeServer(default=Raw(*EVENTS[:2], Stall()))
+        session = LLMSession(client_of(server))
+        for _ in range(5):
+            session.submit(
+                "hi", on_error=lambda error: sys.stdout.write(type(error).__name__ + "\\n")
+            )
+        server.wait_for_requests(1)
+        print("bye")
+        """
+    )
+
+    assert lines == ["bye", *["StreamCancelled"] * 5]
+    assert seconds < 3
+
+
+@pytest.mark.parametrize("where", ["in result()", "in next()"])
+def test_sigterm_with_a_handler_that_exits(run, where):
+    """As a server's: sys.exit() in the main thread, wherever it waits."""
+    lines, _, seconds = run(
+        f"""
+        def leave(*_):
+            print("bye")
+            sys.exit(7)
+
+        signal.signal(signal.SIGTERM, leave)
+        server = FakeServer(default=Raw(*EVENTS[:2], Stall()))
+        session, other = LLMSession(client_of(server)), LLMSession(client_of(server))
+        handle = session.submit("hi", on_error=lambda error: print(type(error).__name__))
+
+        def strike():
+            server.wait_for_requests({1 if where == "in result()" else 2})
+            threading.Event().wait(0.1)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        threading.Thread(target=strike).start()
+        if {where == "in result()"}:
+            handle.result()
+        other.stream("hi").result()
+        """,
+        expect=7,
+    )
+
+    assert lines == ["bye", "StreamCancelled"]
+    assert seconds < 3
+
+
+def test_sigterm_without_a_handler(run):
+    """The system ends the process: nothing of this package holds it."""
+    lines, _, seconds = run(
+        """
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        server = FakeServer(default=Raw(*EVENTS[:2], Stall()))
+        handle = client_of(server).start_message_stream("hi")
+        server.wait_for_requests(1)
+        print("bye")
+        os.kill(os.getpid(), signal.SIGTERM)
+        handle.result()
+        """,
+        expect=-15,
+    )
+
+    assert lines == ["bye"]
+    assert seconds < 3
+
+
 fork_only = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 
@@ -173,13 +227,6 @@ def test_fork_after_use(run):
     """Parent and children share no connection: every reply is the right one."""
     lines, _, _ = run(
         """
-        import warnings
-
-        warnings.filterwarnings("ignore", "This process")
-
-        def echo(request):
-            return Reply([request.json["messages"][-1]["content"], "!"])
-
         with FakeServer(default=echo) as server:
             client = client_of(server)
             assert client.send_message_stream("before").result().content == "before!"
@@ -211,9 +258,6 @@ def test_child_that_exits_does_not_end_the_parents_streams(run):
     """Its exit cancels what it started itself; the parent's socket is not shut."""
     lines, _, _ = run(
         """
-        import warnings
-
-        warnings.filterwarnings("ignore", "This process")
         gate, first = threading.Event(), threading.Event()
         server = FakeServer(Raw(*EVENTS[:2], WaitFor(gate), *EVENTS[2:]))
         handle = client_of(server).start_message_stream("hi", on_chunk=lambda chunk: first.set())
@@ -237,9 +281,6 @@ def test_stream_dropped_in_a_child_does_not_end_the_parents(run):
     """The child's copy closes the child's descriptor only."""
     lines, _, _ = run(
         """
-        import warnings
-
-        warnings.filterwarnings("ignore", "This process")
         gate = threading.Event()
         with FakeServer(Raw(*EVENTS[:2], WaitFor(gate), *EVENTS[2:])) as server:
             stream = client_of(server).send_message_stream("hi")
