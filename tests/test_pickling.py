@@ -150,7 +150,7 @@ def test_derived_error_pickles_whatever_its_constructor_takes(protocol):
     assert vars(again) == vars(error)
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="add_note() is new in Python 3.11")
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="needs Python 3.11, for add_note()")
 def test_notes_pickle():
     """What a worker noted is what the caller wants to know."""
     error = CloudLLMError("x")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Callable, Optional, Protocol
 
-from cloudllm_sync.codecs import Decoder, ReplyFacts, ServerSentEvent
+from cloudllm_sync.codecs import Decoder, ReplyFacts
 from cloudllm_sync.errors import CloudLLMError, StreamInterrupted, StreamProtocolError
 from cloudllm_sync.transport.call import Call
 from cloudllm_sync.transport.cancellation import Cancellation, current_cancellation
@@ -59,10 +60,18 @@ class Source(Protocol):
         """Throw away what was used. Idempotent."""
 
 
-def _decoded(events: Iterable[ServerSentEvent], decoder: Decoder) -> Iterator[MessageChunk]:
-    """Events to chunks, up to the end mark."""
+def _decoded(call: Call, decoder: Decoder) -> Iterator[MessageChunk]:
+    """Events to chunks, up to the end mark.
+
+    One read may have brought many events: a cancel, and the total deadline, are heard between
+    them, too.
+    """
     feed = decoder.feed
-    for event in events:
+    cancellation = call.cancellation
+    has_deadline = call.clocks.total_left_s() < math.inf
+    for event in call.events():
+        if cancellation.requested or has_deadline:
+            call.check()
         try:
             chunks = feed(event)
         except StreamProtocolError:
@@ -76,6 +85,7 @@ def _decoded(events: Iterable[ServerSentEvent], decoder: Decoder) -> Iterator[Me
         if decoder.ended:
             break
     yield from decoder.finish()
+    cancellation.check()
 
 
 class ReplySource:
@@ -101,7 +111,7 @@ class ReplySource:
 
     def chunks(self) -> Iterator[MessageChunk]:
         """The chunks of the reply."""
-        return _decoded(self._call.events(), self._decoder)
+        return _decoded(self._call, self._decoder)
 
     def verdict(self) -> Optional[CloudLLMError]:
         """Whole only with the provider's proof."""

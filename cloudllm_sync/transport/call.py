@@ -273,6 +273,13 @@ class Call:
         if failure is not None:
             raise self.describe(failure)
 
+    def check(self) -> None:
+        """Raise if the end was asked for, or the total deadline has passed."""
+        if self.cancellation.requested:
+            raise self.describe(self.cancellation.error())
+        if self.clocks.total_left_s() <= 0:
+            raise self.describe(self._explain(self.clocks.total_expired(), opened=True))
+
     def release(self) -> None:
         """The reply is whole. The connection serves the next call if the body ends here, too.
 

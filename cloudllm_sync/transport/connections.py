@@ -125,6 +125,7 @@ class _CallSocketMixin:
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         claim = self.claim
+        nbytes = nbytes or len(buffer)  # gevent's TLS sockets take 0 at its word
         if claim is None:
             return super().recv_into(buffer, nbytes, flags)  # type: ignore[misc, no-any-return]
         clocks = claim.clocks
@@ -138,9 +139,10 @@ class _CallSocketMixin:
             claim.received = True
         return count
 
-    def send(self, data: Any, flags: int = 0) -> int:
+    def send(self, data: Any, flags: int = 0, **of_gevent: Any) -> int:
+        """As socket.send(); gevent's sendall() passes its time-out."""
         with self._on_its_clocks():
-            return super().send(data, flags)  # type: ignore[misc, no-any-return]
+            return super().send(data, flags, **of_gevent)  # type: ignore[misc, no-any-return]
 
     @contextlib.contextmanager
     def _on_its_clocks(self) -> Iterator[None]:
@@ -335,6 +337,28 @@ class CallAdapter(HTTPAdapter):
         """Make the pools hand out connections of ours."""
         super().init_poolmanager(*args, **options)
         self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def leave(self) -> None:
+        """In a forked child: close its copies, past locks that a thread of the parent may hold."""
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            manager.pools.lock = threading.RLock()
+        for pool in self._pools():
+            idle = [conn for conn in pool.pool.queue if conn is not None]
+            pool.pool.__init__(pool.pool.maxsize)  # a new mutex
+            for conn in idle:
+                conn.close()
+
+    def close(self) -> None:
+        """Close what is idle now: urllib3's pools wait for the garbage collector."""
+        for pool in self._pools():
+            pool.close()
+        super().close()
+
+    def _pools(self) -> list[Any]:
+        managers = (self.poolmanager, *self.proxy_manager.values())
+        keys = [(manager.pools, key) for manager in managers for key in manager.pools.keys()]  # noqa: SIM118
+        pools = [known.get(key) for known, key in keys]
+        return [pool for pool in pools if pool is not None and pool.pool is not None]
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         """As above, for the pools behind a proxy."""

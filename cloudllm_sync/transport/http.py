@@ -84,8 +84,11 @@ class Transport:
         renew_in_children(self)
 
     def renew(self) -> None:
-        """In a forked child: a lock of its own. Its connections follow when it needs them."""
+        """In a forked child: a lock of its own, and connections of its own when it needs them."""
         self._lock = threading.Lock()
+        mine, self._mine = self._mine, None
+        if mine is not None:
+            mine[1].leave()
 
     def mask(self, text: str) -> str:
         """The text without this client's secrets, for what a server wrote."""

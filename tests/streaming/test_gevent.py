@@ -14,11 +14,6 @@ from cloudllm_sync.testing import FakeServer, Raw, Reply, Stall, Wait, openai_ev
 
 pytest.importorskip("gevent", reason="gevent is not installed")
 
-pytestmark = pytest.mark.xfail(
-    strict=True,
-    reason="gevent's sockets call send(timeout=...), and read nothing where asked for 0",
-)
-
 ROOT = str(pathlib.Path(__file__).resolve().parents[2])
 EVENTS = openai_events(Reply("one two three", usage=None))
 

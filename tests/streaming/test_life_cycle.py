@@ -118,9 +118,6 @@ def test_callback_may_begin_the_next_stream(serve, make_client, callback):
     assert texts == ["next", "next"]
 
 
-not_heard = pytest.mark.xfail(strict=True, reason="what has arrived is handed on after a cancel")
-
-
 @pytest.fixture
 def cancels_itself(serve, make_client):
     """Runs a reply whose `callback` cancels it; gives the chunks and the end."""
@@ -160,7 +157,6 @@ def test_last_callback_may_cancel_its_own_handle(cancels_itself):
     assert type(failed) is StreamProtocolError
 
 
-@not_heard
 @pytest.mark.parametrize("moment", ["on_chunk", "on_chunk: stop"])
 @pytest.mark.parametrize("framing", ["chunked", "length", "close"])
 def test_on_chunk_may_cancel_its_own_handle(cancels_itself, moment, framing):
@@ -171,7 +167,6 @@ def test_on_chunk_may_cancel_its_own_handle(cancels_itself, moment, framing):
     assert len(chunks) == (1 if moment == "on_chunk" else 4)
 
 
-@not_heard
 def test_reader_may_cancel_its_own_stream(serve, make_client):
     """The same from inside of a loop; a session's turn is not kept."""
     session = LLMSession(make_client(serve(Reply("one two three", split=0), "fine")))
@@ -283,7 +278,6 @@ def test_closed_client_can_still_be_cancelled(serve, make_client):
     assert server.wait_until_idle(PATIENCE_S)
 
 
-@pytest.mark.xfail(strict=True, reason="urllib3 leaves its pools to the garbage collector")
 @pytest.mark.parametrize("first", ["failed", "closed", "running"])
 def test_closed_client_has_no_idle_connection(serve, make_client, held, first):
     """Whatever the program still holds of replies: errors, streams, half-read ones."""
