@@ -111,26 +111,26 @@ class OpenAIChatDecoder:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return self._feed_unusual(event)
         choices = chunk.choices
-        if choices and chunk.usage is None and chunk.error is None and chunk.citations is None:
+        if choices and not chunk.usage and not chunk.error and not chunk.citations:
             choice = choices[0]
             delta = choice.delta
             # Most chunks are text and nothing else; this is the path that has to be short.
             if (
                 delta is not None
-                and choice.finish_reason is None
-                and choice.usage is None
+                and not choice.finish_reason
+                and not choice.usage
                 and (choice.index == 0 or choice.index is None)
                 and len(choices) == 1
                 and delta.content.__class__ is str
                 and delta.content
-                and delta.tool_calls is None
-                and delta.reasoning is None
-                and delta.reasoning_content is None
-                and delta.reasoning_details is None
-                and delta.refusal is None
-                and delta.annotations is None
-                and delta.function_call is None
-                and chunk.x_groq is None
+                and not delta.tool_calls
+                and not delta.reasoning
+                and not delta.reasoning_content
+                and not delta.reasoning_details
+                and not delta.refusal
+                and not delta.annotations
+                and not delta.function_call
+                and not chunk.x_groq
                 and not self._joiner.held
                 and self._seen
             ):
