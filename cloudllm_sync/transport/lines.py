@@ -8,6 +8,7 @@ end on whole lines; `LineBlocks` stands in for `response.raw` and gives it such 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, Optional
 
 from cloudllm_sync.errors import StreamTooLargeError
@@ -96,22 +97,18 @@ class LineBlocks:
         head = b""
         for piece in self._pieces:
             head += piece
-            # A mark may come in pieces, and blank lines before a JSON body.
-            if len(head) < len(_BOM) and _BOM.startswith(head):
-                continue
-            head = head[len(_BOM) :] if head.startswith(_BOM) else head
-            first = head.lstrip()[:1]
+            # A mark may come in pieces.
+            if len(head) >= len(_BOM) or not _BOM.startswith(head):
+                break
+        head = head[len(_BOM) :] if head.startswith(_BOM) else head
+        # Blank lines may come before a JSON body, as long as its request is queued.
+        for piece in chain((head,), self._pieces):
+            first = piece.lstrip()[:1]
+            self.is_json = first in (b"{", b"[") and not self._json_lines
+            if piece:
+                yield piece
             if first:
-                self.is_json = first in (b"{", b"[") and not self._json_lines
-                yield head
                 break
-            if len(head) > _PIECE_BYTES:
-                yield head
-                break
-        else:
-            if head:
-                yield head
-            return
         yield from self._pieces
 
     def _check_lines(self, waiting_bytes: int, piece: bytes) -> None:

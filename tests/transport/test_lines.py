@@ -90,6 +90,16 @@ def test_byte_order_mark_is_dropped_at_the_beginning_only(size):
     assert b"".join(blocks_of(pieces)) == b"data: " + mark + b"\n"
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 6, 100])
+def test_second_byte_order_mark_is_text(size):
+    """Even if the first one fills a piece."""
+    mark = b"\xef\xbb\xbf"
+    body = mark + mark + b"x\n"
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+
+    assert b"".join(blocks_of(pieces)) == mark + b"x\n"
+
+
 @pytest.mark.parametrize("body", [b"\xef", b"\xef\xbb", b"\xef\xbbx\n", b"\xef\xbb\xbf"])
 def test_half_a_byte_order_mark_is_text(body):
     """Only a whole one is dropped."""
@@ -120,12 +130,14 @@ def test_json_body_is_known_by_its_first_character(body, is_json, size):
     assert blocks.is_json is is_json
 
 
-def test_json_body_is_not_looked_for_behind_64_kib_of_blank_lines():
-    """What is held back meanwhile is bounded."""
-    blocks = LineBlocks(iter([b"\n" * 65537, b"{}"]), Limits(), "the server")
+def test_json_body_is_known_behind_any_number_of_blank_lines():
+    """A queued request gets one every few seconds; they are handed on as they come."""
+    waited = [b"\n" * 65537] * 3
+    blocks = LineBlocks(iter([*waited, b"{}"]), Limits(), "the server")
+    handed = list(blocks.stream())
 
-    assert b"".join(blocks.stream()) == b"\n" * 65537 + b"{}"
-    assert not blocks.is_json
+    assert handed == [*waited, b"{}"]
+    assert blocks.is_json
 
 
 LIMITS = Limits(event_bytes=10, stream_bytes=100)
