@@ -63,7 +63,8 @@ class EventReader(sseclient.SSEClient):
                         yield from self._parse(first, more)
                 else:
                     if len(more) == 1 and first[:7] == b"event: " and more[0][:6] == b"data: ":
-                        yield ServerSentEvent(more[0][6:], first[7:].decode("utf-8", "replace"))
+                        name = first[7:].decode("utf-8", "replace") or "message"
+                        yield ServerSentEvent(more[0][6:], name)
                     else:
                         yield from self._parse(first, more)
                     more = []
@@ -101,6 +102,9 @@ class EventReader(sseclient.SSEClient):
         yield from self._parse_by_library(lines)
 
     def _parse_by_library(self, lines: list[bytes]) -> Iterator[ServerSentEvent]:
+        # The last name counts, wherever it stands; a group without data would lose it.
+        names = [line for line in lines if line.partition(b":")[0] == b"event"]
+        lines = names[-1:] + [line for line in lines if line.partition(b":")[0] == b"data"]
         name = "message"
         data: list[str] = []
         for start in range(0, len(lines), _GROUP_LINES):

@@ -38,6 +38,7 @@ def one(data, name="message"):
         pytest.param(b"data: a\nevent: x\n\n", one(b"a", "x"), id="name last"),
         pytest.param(b"event:x\ndata:a\n\n", one(b"a", "x"), id="name without a space"),
         pytest.param(b"event: x\nevent: y\ndata: a\n\n", one(b"a", "y"), id="the last name wins"),
+        pytest.param(b"event: \ndata: a\n\n", one(b"a"), id="an empty name is none"),
         pytest.param(b"event: x\ndata: a\ndata: b\n\n", one(b"a\nb", "x"), id="name and two"),
         pytest.param(b"event: x\n\n", [], id="a name alone is no event"),
         pytest.param(b"event: x\n\ndata: a\n\n", one(b"a"), id="a name does not outlive its event"),
@@ -160,6 +161,19 @@ def test_event_of_many_data_lines_is_whole():
     body = b"event: long\n" + b"".join(b"data: " + line + b"\n" for line in lines) + b"\n"
 
     assert events_of(body) == one(b"\n".join(lines), "long")
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        pytest.param(b"event: x\n" + b":\n" * 300 + b"data: a\n\n", "x", id="before"),
+        pytest.param(b"data: a\n" + b":\n" * 300 + b"event: x\n\n", "x", id="behind"),
+        pytest.param(b"event: x\ndata: a\n" + b":\n" * 300 + b"event\n\n", "message", id="reset"),
+    ],
+)
+def test_name_counts_however_far_from_its_data(body, name):
+    """Even where the library gets the one without the other."""
+    assert events_of(body) == one(b"a", name)
 
 
 def test_event_is_handed_on_with_its_empty_line():
