@@ -56,9 +56,9 @@ class Block:
     closed: bool = False
 
     def rebuilt(self) -> dict[str, Any] | None:
-        """The block as a whole reply would have it; None for blank text, which is refused."""
+        """The block as a whole reply would have it; None for what would be refused."""
         joined = "".join(self.parts)
-        if self.kind == "text" and not joined.strip():
+        if "type" not in self.said or (self.kind == "text" and not joined.strip()):
             return None
         if self.kind in SPOKEN:
             said = {**self.said, self.kind: joined}

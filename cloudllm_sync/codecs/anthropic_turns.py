@@ -159,8 +159,11 @@ def _said_before(where: str, message: Message, ids: _CallIds, *, after_pause: bo
 def _own_blocks(message: Message) -> list[_Json]:
     """The blocks that this wire handed out, if they still make the message's calls."""
     blocks: list[_Json] = list((message.provider_state or {}).get(STATE) or ())
-    made = {block.get("id") for block in blocks if block.get("type") == "tool_use"}
-    return blocks if made == {call.id for call in message.tool_calls} else []
+    ids = [block.get("id") for block in blocks if block.get("type") == "tool_use"]
+    # What is no text was no call, and cannot be renamed either.
+    if not all(isinstance(call_id, str) for call_id in ids):
+        return []
+    return blocks if set(ids) == {call.id for call in message.tool_calls} else []
 
 
 def _goes_on(message: Message, blocks: Sequence[_Json]) -> bool:

@@ -207,9 +207,10 @@ def _model_parts(message: Message) -> Iterator[dict[str, Any]]:
         yield {"functionCall": {**_own_id(call), "name": call.name, "args": arguments}}
 
 
-def _called(parts: Sequence[Mapping[str, Any]]) -> list[str]:
+def _called(parts: Sequence[Mapping[str, Any]]) -> list[Any]:
     """The names of the calls among these parts."""
-    return [part["functionCall"].get("name") for part in parts if "functionCall" in part]
+    calls = [part["functionCall"] for part in parts if "functionCall" in part]
+    return [call.get("name") for call in calls if isinstance(call, Mapping)]
 
 
 def _sign(contents: Sequence[dict[str, Any]]) -> None:

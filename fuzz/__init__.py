@@ -1,0 +1,1 @@
+"""Fuzzing: what must hold of any reply, ways to break one, and coverage-guided targets."""
