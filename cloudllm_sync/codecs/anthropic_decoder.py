@@ -26,7 +26,7 @@ from cloudllm_sync.codecs.anthropic_blocks import (
     usage_from,
 )
 from cloudllm_sync.codecs.error_bodies import error_from_json, find_error
-from cloudllm_sync.codecs.finish_reasons import normalise
+from cloudllm_sync.codecs.finish_reasons import REASONS_NOTED, normalise
 from cloudllm_sync.codecs.json_text import CHECKED_BYTES, count, read_json
 from cloudllm_sync.codecs.surrogates import Joiner, well_formed
 from cloudllm_sync.errors import CloudLLMError, StreamProtocolError
@@ -76,6 +76,7 @@ class AnthropicDecoder:
         self._joiner = Joiner()
         self._raw_finish: Optional[str] = None
         self._explained = ""  # the last explanation handed on
+        self._reasons = 0  # how many stop reasons came
         self._seen = False  # whether a chunk was handed on
         self._started = False
         self._usage: dict[str, Any] = {}
@@ -83,8 +84,7 @@ class AnthropicDecoder:
         # The block that the next delta most likely belongs to.
         self._hot_at = -1
         self._hot: type = _TextDelta
-        nowhere: list[str] = []
-        self._keep = nowhere.append
+        self._keep = list[str]().append  # nowhere
 
     def feed(self, event: ServerSentEvent) -> Sequence[MessageChunk]:
         """The chunks of one event."""
@@ -246,13 +246,15 @@ class AnthropicDecoder:
         news = bool(raw) and raw != self._raw_finish
         chunks: list[MessageChunk] = []
         if news:
-            self._raw_finish = raw
-            chunks = self._close_all()
+            self._raw_finish, self._reasons = raw, self._reasons + 1
+            few = self._reasons <= REASONS_NOTED
+            chunks = self._close_all() if few else []
         chunks += self._explanation(raw, as_object(delta.get("stop_details")))
         if news:
             word = normalise(raw, calls_made=self._calls > 0)
             chunks.append(MessageChunk(finish_reason=word, raw_finish_reason=raw))
-            self._note_state()
+            if few:
+                self._note_state()
         if self._raw_finish is not None:
             chunks += self._usage_now()
         return chunks

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["normalise"]
+__all__ = ["REASONS_NOTED", "normalise"]
+
+REASONS_NOTED = 16
+"""Behind more finish reasons than these, decoders put `provider_state` together at the end only:
+at each of thousands it would cost quadratic time. Providers send one, sometimes two."""
 
 _RAW = {
     "stop": "stop eos eos_token stop_sequence end_turn STOP completed",

@@ -16,7 +16,7 @@ import msgspec
 
 from cloudllm_sync.codecs import BARE_JSON, WHOLE_BODY, ReplyFacts, ServerSentEvent
 from cloudllm_sync.codecs.error_bodies import error_from_json, find_error
-from cloudllm_sync.codecs.finish_reasons import normalise
+from cloudllm_sync.codecs.finish_reasons import REASONS_NOTED, normalise
 from cloudllm_sync.codecs.gemini_calls import FunctionCalls
 from cloudllm_sync.codecs.gemini_parts import RawParts, citations, usage_from
 from cloudllm_sync.codecs.json_text import CHECKED_BYTES, read_json
@@ -69,6 +69,7 @@ class GeminiDecoder:
         "_provider",
         "_raw_parts",
         "_raw_usage",
+        "_reasons",
         "_text_before",
         "_whole",
         "ended",
@@ -84,6 +85,7 @@ class GeminiDecoder:
         self._finish: Optional[tuple[str, Optional[str]]] = None  # the raw reason, and our word
         self._explained = ""  # the last message about a filter that was handed on
         self._raw_usage = _ABSENT
+        self._reasons = 0  # how many events gave a reason
         self._text_before = False  # whether text came, and with it what each event repeats
         self._whole = False
         self._calls = FunctionCalls()
@@ -209,7 +211,9 @@ class GeminiDecoder:
             return
         for delta in self._calls.close():
             yield MessageChunk(tool_call_delta=delta)
-        self._settle()
+        self._reasons += 1
+        if self._reasons <= REASONS_NOTED:
+            self._settle()
         raw = well_formed(raw)
         finish = raw, word or normalise(raw, calls_made=self._calls.any())
         if finish[1] == "content_filter":  # good ends have messages, too, which refuse nothing
