@@ -33,6 +33,7 @@ def block(index, content):
 
 
 ENDING = {"type": "message_delta", "delta": {"stop_reason": "tool_use"}}
+TEXT = {"type": "text", "text": ""}
 THOUGHT = {"type": "thinking", "thinking": "hm", "signature": "s"}
 CALL = {"type": "tool_use", "id": "a", "name": "look", "input": {}}
 
@@ -64,3 +65,68 @@ def test_gemini_call_that_is_no_object_is_no_call(odd):
     said = {"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}]}
 
     assert parts == sent_after("gemini", said)["contents"][1]["parts"]
+
+
+@pytest.mark.parametrize(
+    ("wire", "step"),
+    [
+        pytest.param(
+            "openai",
+            lambda n: {
+                "choices": [
+                    {
+                        "index": 0,
+                        "delta": {
+                            "reasoning_content": f"{n} ",
+                            "tool_calls": [{"index": n, "id": f"c{n}", "function": {"name": "f"}}],
+                        },
+                        "finish_reason": f"reason {n}",
+                    }
+                ]
+            },
+            id="openai",
+        ),
+        pytest.param("anthropic", lambda n: block(n, {**THOUGHT, "n": n}), id="anthropic"),
+        pytest.param(
+            "gemini",
+            lambda n: {
+                "candidates": [
+                    {
+                        "content": {"parts": [{"functionCall": {"name": "f", "args": {"n": n}}}]},
+                        "finishReason": f"reason {n}",
+                    }
+                ]
+            },
+            id="gemini",
+        ),
+    ],
+)
+def test_state_is_whole_however_many_reasons_to_finish_came(wire, step):
+    """It is put together at the first few of them, and at the end."""
+    said = []
+    for number in range(40):
+        said.append(step(number))
+        if wire == "anthropic":
+            said.append({"type": "message_delta", "delta": {"stop_reason": f"reason {number}"}})
+    end = [b"data: [DONE]\n\n"]
+    state = read(wire, *map(event, said), *end).message.provider_state
+
+    expected = {
+        "openai": {"reasoning_content": "".join(f"{n} " for n in range(40))},
+        "anthropic": {"anthropic_blocks": [{**THOUGHT, "n": n} for n in range(40)]},
+        "gemini": {
+            "gemini_parts": [{"functionCall": {"name": "f", "args": {"n": n}}} for n in range(40)]
+        },
+    }
+    assert expected[wire] == state
+
+
+def test_texts_that_end_in_half_a_character_end_however_many_reasons_came():
+    """What is held back comes out at the end."""
+    reasons = [
+        {"type": "message_delta", "delta": {"stop_reason": f"reason {n}"}} for n in range(40)
+    ]
+    late = block(0, {**TEXT, "text": "a\ud83c"})
+    reading = read("anthropic", *map(event, [*reasons[:-1], late, reasons[-1]]))
+
+    assert reading.message.content == "a\ufffd"
