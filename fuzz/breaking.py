@@ -106,9 +106,12 @@ def _break_value(event: bytes, choose: Choose) -> bytes:
     if parts is None:
         return event
     before, document, behind = parts
-    paths = list(_paths(document))
     token = HOSTILE[choose(len(HOSTILE))]
-    return before + _encoded(_replaced(document, paths[choose(len(paths))], token)) + behind
+    try:
+        paths = list(_paths(document))
+        return before + _encoded(_replaced(document, paths[choose(len(paths))], token)) + behind
+    except RecursionError:  # it is deep enough already
+        return event
 
 
 def break_events(
