@@ -1,7 +1,7 @@
 """Fuzz one target, guided by the code that each input reaches.
 
     pip install atheris
-    python -m fuzz.run openai fuzz/found -max_total_time=300
+    python -m fuzz.run openai /tmp/corpus -max_total_time=300
 
 What follows the target is libFuzzer's: folders of inputs to begin with, and options. An input that
 breaks a target is written to a file `crash-...`; `fuzz/found/TARGET-what-it-shows` is where it
