@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import attrs
 import requests
@@ -17,9 +17,11 @@ from cloudllm_sync.codecs.gemini import GeminiCodec
 from cloudllm_sync.codecs.openai_chat import OpenAIChatCodec
 from cloudllm_sync.codecs.openai_responses import OpenAIResponsesCodec
 from cloudllm_sync.streaming.sources import _decoded
+from cloudllm_sync.transport.cancellation import Cancellation
+from cloudllm_sync.transport.clocks import Clocks
 from cloudllm_sync.transport.events import reply_events
 from cloudllm_sync.transport.lines import LineBlocks
-from cloudllm_sync.values import ChatOptions, Limits
+from cloudllm_sync.values import ChatOptions, Limits, Timeouts
 
 __all__ = ["CODECS", "Reading", "check", "decode", "events_of", "read"]
 
@@ -67,6 +69,15 @@ def events_of(pieces: Iterable[bytes]) -> Iterator[ServerSentEvent]:
     )
 
 
+@attrs.frozen
+class _Read:
+    """What decoding knows of a call, without a connection."""
+
+    events: Callable[[], Iterator[ServerSentEvent]]
+    cancellation: Cancellation = attrs.field(factory=Cancellation)
+    clocks: Clocks = attrs.field(factory=lambda: Clocks(Timeouts()))
+
+
 def decode(wire: str, events: Iterable[ServerSentEvent]) -> Reading:
     """These events through a wire's decoder and the accumulator."""
     decoder = CODECS[wire].decoder()
@@ -81,7 +92,7 @@ def decode(wire: str, events: Iterable[ServerSentEvent]) -> Reading:
 
     error: Optional[CloudLLMError] = None
     try:
-        for chunk in _decoded(noted(), decoder):
+        for chunk in _decoded(_Read(noted), decoder):  # type: ignore[arg-type]
             chunks.append(chunk)
             arrived.add(chunk)
     except CloudLLMError as failure:

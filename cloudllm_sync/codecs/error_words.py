@@ -45,7 +45,8 @@ def words(value: object, depth: int = _DEPTH) -> Optional[str]:
 
 def _complaint(item: Mapping[str, Any]) -> str:
     place = item.get("loc")
-    where = ".".join(map(str, place if isinstance(place, list) else filter(None, [place])))
+    steps = place if isinstance(place, list) else [place]
+    where = ".".join(filter(None, map(scalar_text, steps)))
     what = scalar_text(item.get("msg")) or scalar_text(item.get("message"))
     return ": ".join(filter(None, (where, what)))
 
