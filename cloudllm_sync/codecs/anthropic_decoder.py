@@ -129,10 +129,10 @@ class AnthropicDecoder:
         try:
             body = read_json(event, self._provider)
         except StreamProtocolError:
-            if event.event == BARE_JSON:
-                return _NOTHING
-            if event.event != "error":
+            if event.event in self._HANDLERS or event.event == WHOLE_BODY:
                 raise
+            if event.event != "error":
+                return _NOTHING  # a heartbeat, or an event nobody knows
             body = {"error": text}
         if event.event == BARE_JSON and find_error(body) is None:
             return _NOTHING

@@ -148,6 +148,8 @@ class OpenAIResponsesDecoder:
 
     def _read(self, name: str, body: Any) -> list[MessageChunk]:
         """Any event, every field looked at."""
+        if isinstance(body, list) and len(body) == 1:
+            body = body[0]  # a gateway's way to report its own errors
         if not isinstance(body, Mapping):
             body = {"error": body} if name == "error" else {}
         kind = word_of(body.get("type")) or name

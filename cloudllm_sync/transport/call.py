@@ -207,7 +207,7 @@ class Call:
         self.request_id = found and mask(found)
         if response.status_code == 200:
             return None
-        if 200 < response.status_code < 300:
+        if response.status_code < 300:  # no reply, or no HTTP any more (101)
             kind = headers.get("content-type", "none")
             return StreamProtocolError(
                 f"{self._where} answered with status {response.status_code} and content type "
@@ -261,6 +261,7 @@ class Call:
                 source=self._where,
                 content_type=content_type,
                 json_lines=json_lines,
+                is_open_ended=not self._raw.chunked and self._raw.length_remaining is None,
                 is_cut=lambda: blocks.is_cut,
             )
         except WIRE_ERRORS as error:

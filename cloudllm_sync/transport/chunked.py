@@ -56,6 +56,24 @@ class CallHTTPResponse(http.client.HTTPResponse):
         self.msg.defects.clear()
         self.msg.set_payload("")
 
+    def _read_status(self) -> tuple[str, int, str]:
+        """The status line of the answer, past informational ones: http.client skips 100 only.
+
+        Source: RFC 9110, 15.2. 101 is no such answer: nobody asked for another protocol.
+        """
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 102 <= status < 200:
+                return version, status, reason
+            http.client.parse_headers(cast(Any, self.fp))
+
+    def _read_next_chunk_size(self) -> int:
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        if size < 0:
+            # http.client would read on to the end of the connection.
+            raise ValueError(f"a chunk of {size} bytes")
+        return size
+
     def arrived(self) -> bytes:
         """The data of all whole chunks in the buffer, which is filled once if it is empty.
 

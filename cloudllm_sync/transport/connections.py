@@ -176,6 +176,14 @@ class CallSSLSocket(_CallSocketMixin, ssl.SSLSocket):  # type: ignore[misc]
     """A TLS socket of a call."""
 
 
+def _shake_hands(sock: ssl.SSLSocket, clocks: Clocks) -> None:
+    try:
+        sock.do_handshake()
+    except socket.timeout:
+        raise clocks.expired() from None
+    clocks.after_wait()
+
+
 class CallSSLContext(ssl.SSLContext):
     """A TLS context whose sockets belong to their call during the handshake already."""
 
@@ -188,17 +196,13 @@ class CallSSLContext(ssl.SSLContext):
             return super().wrap_socket(sock, *args, **options)
         options["do_handshake_on_connect"] = False
         wrapped = super().wrap_socket(sock, *args, **options)
-        claim.take(wrapped)
-        wrapped.settimeout(claim.clocks.before_wait())
         try:
-            wrapped.do_handshake()
-        except socket.timeout:
-            wrapped.close()
-            raise claim.clocks.expired() from None
-        except OSError:
+            claim.take(wrapped)
+            wrapped.settimeout(claim.clocks.before_wait())
+            _shake_hands(wrapped, claim.clocks)
+        except BaseException:
             wrapped.close()
             raise
-        claim.clocks.after_wait()
         return wrapped
 
 

@@ -125,6 +125,7 @@ def reply_events(
     source: str,
     content_type: str,
     json_lines: bool = False,
+    is_open_ended: bool = False,
     is_cut: Callable[[], bool] = bool,
 ) -> Iterator[ServerSentEvent]:
     """The events of a body; a body that is one JSON document is one event, WHOLE_BODY.
@@ -138,6 +139,7 @@ def reply_events(
         source: Names the server in errors.
         content_type: What the server says that the body is, for errors.
         json_lines: Whether JSON here is a document a line: then none waits for the next line.
+        is_open_ended: Whether only the end of the connection ends the body: it may have been cut.
         is_cut: Whether the line that came last lacks its end.
 
     Raises:
@@ -151,7 +153,9 @@ def reply_events(
             "check base_url, and proxies on the way"
         )
     if start == b"{" and not json_lines:
-        return _object_events(first, lines, event_limit, source, is_cut)
+        return _object_events(
+            first, lines, event_limit, source, is_open_ended=is_open_ended, is_cut=is_cut
+        )
     lines = chain([first], lines)
     if start == b"{":
         return line_events(lines, event_limit=event_limit, source=source, is_cut=is_cut)
@@ -165,6 +169,8 @@ def _object_events(
     lines: Iterator[bytes],
     event_limit: int,
     source: str,
+    *,
+    is_open_ended: bool,
     is_cut: Callable[[], bool],
 ) -> Iterator[ServerSentEvent]:
     """The events of a body that begins as an object, with all that it may turn out to be."""
@@ -180,4 +186,5 @@ def _object_events(
             return line_events(lines, event_limit=event_limit, source=source, is_cut=is_cut)
         may_be_lines = may_be_lines and not start
         body += b"\n" + line
-    return iter((ServerSentEvent(bytes(body), WHOLE_BODY, is_closed(body)),))
+    is_whole = not is_open_ended or is_closed(body)
+    return iter((ServerSentEvent(bytes(body), WHOLE_BODY, is_whole),))

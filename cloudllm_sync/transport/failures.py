@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import ssl
 from typing import Callable, Optional
 
 import requests
@@ -61,7 +62,9 @@ def explain(
     root = _without_secrets(_innermost(error), mask)
     if cancellation.requested:
         return cancellation.error()
-    explained = _timed_out(where, claim) or _broken(error, root, where=where, opened=opened)
+    explained = _timed_out(where, claim) or _broken(
+        error, root, where=where, answered=claim.received, opened=opened
+    )
     explained.__cause__ = root
     return explained
 
@@ -80,16 +83,19 @@ def _timed_out(where: str, claim: Claim) -> Optional[CloudLLMError]:
 
 
 def _broken(
-    error: BaseException, root: BaseException, *, where: str, opened: bool
+    error: BaseException, root: BaseException, *, where: str, answered: bool, opened: bool
 ) -> CloudLLMError:
     said = " ".join(_said(root).split())[:300]
     if isinstance(error, requests.exceptions.ContentDecodingError):
         return StreamProtocolError(f"{where} sent a body that does not decompress: {said}")
     if opened:
         return StreamInterrupted(f"{where} broke the stream off ({said})", retryable=True)
-    if isinstance(error, requests.exceptions.SSLError):
+    was_cut = isinstance(root, (ssl.SSLEOFError, ssl.SSLZeroReturnError))
+    if isinstance(error, requests.exceptions.SSLError) and not was_cut:
         return ConnectError(f"no secure connection to {where} ({said}): check its certificate")
-    if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidHeader)):
+    # Where an answer has come, it is the answer's headers that are invalid.
+    invalid = (requests.exceptions.InvalidURL, requests.exceptions.InvalidHeader)
+    if isinstance(error, invalid) and not answered:
         return ConfigurationError(f"the request to {where} cannot be sent ({said})")
     if isinstance(error, requests.exceptions.ProxyError):
         return ConnectError(

@@ -159,9 +159,9 @@ def test_event_cut_by_the_end_of_the_body_counts_if_it_is_whole(succeeds):
 
 
 @pytest.mark.parametrize("cut", [1, 30, 60])
-@pytest.mark.parametrize("framing", ["chunked", "close"])
+@pytest.mark.parametrize("framing", ["close", "http1.0"])
 def test_whole_body_that_is_cut_is_interrupted(serve, make_client, framing, cut):
-    """Its brackets are open: that is no mistake of the provider's."""
+    """Its brackets are open, and only the connection's end was its end: no provider's mistake."""
     body = openai_body(Reply("Grüße, Welt"))[:-cut]
     raw = Raw(body, framing=framing, content_type="application/json")
     client = make_client(serve(raw))
@@ -170,9 +170,21 @@ def test_whole_body_that_is_cut_is_interrupted(serve, make_client, framing, cut)
         client.send_message("hi")
 
 
-def test_whole_body_that_is_no_json_is_a_protocol_error(serve, make_client):
+@pytest.mark.parametrize("framing", ["chunked", "length", "close"])
+@pytest.mark.parametrize("body", [b'{"choices": oops}', b'{"choices": [}]}'])
+def test_whole_body_that_is_no_json_is_a_protocol_error(serve, make_client, framing, body):
     """It has its end, and makes no sense."""
-    client = make_client(serve(Raw(b'{"choices": oops}', content_type="application/json")))
+    raw = Raw(body, framing=framing, content_type="application/json")
+    client = make_client(serve(raw))
+
+    with pytest.raises(StreamProtocolError):
+        client.send_message("hi")
+
+
+@pytest.mark.parametrize("framing", ["chunked", "length"])
+def test_half_a_whole_body_that_came_as_announced_is_a_protocol_error(serve, make_client, framing):
+    """Nothing was cut on the way: the provider sent no more."""
+    client = make_client(serve(Raw(b'{"choices": [', framing=framing)))
 
     with pytest.raises(StreamProtocolError):
         client.send_message("hi")

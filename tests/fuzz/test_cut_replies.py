@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cloudllm_sync import StreamProtocolError
 from fuzz.checks import CODECS, check, read
 from fuzz.samples import BODIES, EVENTS, recordings
 
@@ -79,7 +80,8 @@ def test_cut_body_is_no_reply(wire, name):
     for cut in range(1, len(body)):
         part = read(wire, body[:cut])
 
-        assert (None, False, ()) == (part.error, part.complete, part.chunks)
+        assert isinstance(part.error, StreamProtocolError)
+        assert (False, ()) == (part.complete, part.chunks)
 
 
 @pytest.mark.parametrize("wire", WIRES)

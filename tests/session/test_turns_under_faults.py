@@ -43,6 +43,7 @@ from cloudllm_sync.testing import (
     openai_body,
     openai_events,
 )
+from cloudllm_sync.transport import budget
 
 THREADS = 16
 TURNS = 500  # of each kind of session: a thousand in all
@@ -225,8 +226,9 @@ def open_files() -> set[str]:
 
 
 @pytest.fixture
-def run(no_backoff):
+def run(no_backoff, monkeypatch):
     """Runs a plan; gives what the callers saw, the requests, and the session."""
+    monkeypatch.setattr(budget, "_ALLOWANCE", 1e9)  # the plan counts on every retry
 
     def go(plan, *, partial):
         attempts = [itertools.count(1) for _ in plan]

@@ -47,7 +47,7 @@ FAULTS = {
     "fine": (8, {"Message"}),
     "long": (2, {"Message"}),
     "slow": (2, {"Message"}),
-    "once": (1, {"Message"}),
+    "once": (1, {"Message", "ServerError"}),  # sent again while the retry budget lasts
     "cut": (1, {"StreamInterrupted"}),
     "reset": (1, {"StreamInterrupted", "ConnectError"}),
     "refused": (1, {"RateLimitError"}),
