@@ -20,11 +20,24 @@ from cloudllm_sync.testing.recorded import RecordedRequest
 from cloudllm_sync.testing.reply import Reply
 from cloudllm_sync.testing.responses_wire import responses_body, responses_events
 from cloudllm_sync.testing.server import FakeServer
-from cloudllm_sync.testing.steps import Cut, Raw, Reset, Stall, Step, Wait, WaitFor, Wire
+from cloudllm_sync.testing.steps import (
+    Cut,
+    Drip,
+    HalfClose,
+    Raw,
+    Reset,
+    Stall,
+    Step,
+    Wait,
+    WaitFor,
+    Wire,
+)
 
 __all__ = [
     "Cut",
+    "Drip",
     "FakeServer",
+    "HalfClose",
     "Raw",
     "RecordedRequest",
     "Reply",

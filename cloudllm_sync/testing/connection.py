@@ -8,30 +8,55 @@ from collections.abc import Callable, Mapping
 from cloudllm_sync.testing.openai_wire import error_reply
 from cloudllm_sync.testing.peer import Gone, Peer
 from cloudllm_sync.testing.recorded import RecordedRequest, parse_head
-from cloudllm_sync.testing.steps import Cut, Raw, Reset, Stall, Step, Wait, WaitFor, Wire
+from cloudllm_sync.testing.steps import (
+    Cut,
+    Drip,
+    HalfClose,
+    Raw,
+    Reset,
+    Stall,
+    Step,
+    Wait,
+    WaitFor,
+    Wire,
+)
 
 __all__ = ["serve"]
 
 
-def serve(peer: Peer, connection: int, answer: Callable[[RecordedRequest], Raw]) -> None:
+def serve(
+    peer: Peer,
+    connection: int,
+    answer: Callable[[RecordedRequest], Raw],
+    max_body_bytes: int | None = None,
+) -> None:
     """Answer requests until the connection is over."""
     try:
-        while _exchange(peer, connection, answer):
+        while _exchange(peer, connection, answer, max_body_bytes):
             pass
     except Gone:
         pass
 
 
-def _exchange(peer: Peer, connection: int, answer: Callable[[RecordedRequest], Raw]) -> bool:
+def _exchange(
+    peer: Peer,
+    connection: int,
+    answer: Callable[[RecordedRequest], Raw],
+    max_body_bytes: int | None,
+) -> bool:
     """One request and its answer; whether another may follow."""
     try:
         head = parse_head(peer.read_until(b"\r\n\r\n").lstrip(b"\r\n"))
-        body = peer.read_exactly(head.body_bytes)
+        too_long = max_body_bytes is not None and head.body_bytes > max_body_bytes
+        body = b"" if too_long else peer.read_exactly(head.body_bytes)
     except ValueError as error:
         _perform(peer, error_reply(400, str(error), headers={"Connection": "close"}))
         return False
     raw = answer(RecordedRequest(head.method, head.path, head.headers, body, connection))
     _perform(peer, raw)
+    if too_long:
+        peer.read_exactly(head.body_bytes)  # or the close would be a reset
+        return False
     return head.keeps_alive and _leaves_open(raw)
 
 
@@ -41,12 +66,17 @@ def _perform(peer: Peer, raw: Raw) -> None:
     if raw.framing != "none":
         peer.send(_response_head(raw))
     chunked = raw.framing == "chunked" and _has_body(raw)
-    end = b"0\r\n\r\n" if chunked else b""
+    end = raw.end
+    if end is None:
+        end = b"0\r\n\r\n" if chunked else b""
     for i, step in enumerate(raw.steps, 1):
+        if isinstance(step, Drip):
+            _drip(peer, step, chunked=chunked)
+            continue
         if not isinstance(step, bytes):
             _do(peer, step)
             continue
-        data = b"%x\r\n%b\r\n" % (len(step), step) if chunked and step else step
+        data = _framed(step) if chunked else step
         if i == len(raw.steps):
             # One send: a client that reads the last event may use the connection at once.
             data, end = data + end, b""
@@ -55,16 +85,32 @@ def _perform(peer: Peer, raw: Raw) -> None:
         peer.send(end)
 
 
+def _framed(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else data
+
+
+def _drip(peer: Peer, step: Drip, *, chunked: bool) -> None:
+    for byte in step.data:
+        data = bytes([byte])
+        peer.send(_framed(data) if chunked else data)
+        peer.wait(step.seconds_per_byte)
+
+
 def _do(peer: Peer, step: Step) -> None:
     if isinstance(step, bytes):
         peer.send(step)
     elif isinstance(step, Wire):
-        peer.send(step.data)
+        peer.send(step.data, past_tls=step.past_tls)
+    elif isinstance(step, Drip):
+        _drip(peer, step, chunked=False)
     elif isinstance(step, Wait):
         peer.wait(step.seconds)
     elif isinstance(step, WaitFor):
         peer.wait_for(step.event)
     elif isinstance(step, Stall):
+        peer.wait(None)
+    elif isinstance(step, HalfClose):
+        peer.half_close()
         peer.wait(None)
     elif isinstance(step, Cut):
         peer.cut()
@@ -102,7 +148,8 @@ def _has_body(raw: Raw) -> bool:
 
 
 def _body_bytes(raw: Raw) -> int:
-    return sum(len(step) for step in raw.steps if isinstance(step, bytes))
+    parts = (step.data if isinstance(step, Drip) else step for step in raw.steps)
+    return sum(len(part) for part in parts if isinstance(part, bytes))
 
 
 def _leaves_open(raw: Raw) -> bool:

@@ -50,12 +50,15 @@ class Peer:
         except (OSError, ValueError) as error:
             raise Gone from error
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes, *, past_tls: bool = False) -> None:
         """Write all of it, however long the client takes to read."""
         try:
             if self._socket.gettimeout() is not None:
                 self._socket.settimeout(None)
-            self._socket.sendall(data)
+            if past_tls:
+                socket.socket.sendall(self._socket, data)
+            else:
+                self._socket.sendall(data)
         except OSError as error:
             raise Gone from error
 
@@ -98,6 +101,12 @@ class Peer:
         with self._lock:
             if not self._closed:
                 self._shut_down()
+
+    def half_close(self) -> None:
+        """Send no more: FIN, and nothing of TLS before it."""
+        with contextlib.suppress(OSError):
+            # As in _shut_down().
+            socket.socket.shutdown(self._socket, socket.SHUT_WR)
 
     def cut(self) -> None:
         """End the connection without a farewell: FIN, and nothing of TLS before it."""

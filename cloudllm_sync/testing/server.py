@@ -58,6 +58,9 @@ class FakeServer:
         default: The entry for every request after the script. Without one such a request gets
             status 500, and `x-should-retry: false`. So it does if a callable raises.
         ssl_context: For HTTPS; its certificate must be good for 127.0.0.1.
+        max_body_bytes: A request with a longer body is answered once its head is there, as servers
+            with a limit do. Its body is recorded as empty; what still comes of it is read and
+            thrown away, then the connection closes.
     """
 
     def __init__(
@@ -65,7 +68,9 @@ class FakeServer:
         *script: Entry,
         default: Entry | None = None,
         ssl_context: ssl.SSLContext | None = None,
+        max_body_bytes: int | None = None,
     ) -> None:
+        self._max_body_bytes = max_body_bytes
         self._default = None if default is None else _checked(default)
         self._ssl_context = ssl_context
         self._changed = threading.Condition()
@@ -210,7 +215,7 @@ class FakeServer:
         try:
             if self._ssl_context is not None:
                 peer.secure(self._ssl_context)
-            serve(peer, connection, self._answer)
+            serve(peer, connection, self._answer, self._max_body_bytes)
         except Gone as error:
             _logger.debug("connection %d: no TLS: %s", connection, error.__cause__)
         finally:

@@ -8,7 +8,19 @@ from typing import Literal, Optional, Union
 
 import attrs
 
-__all__ = ["Cut", "Raw", "RawFraming", "Reset", "Stall", "Step", "Wait", "WaitFor", "Wire"]
+__all__ = [
+    "Cut",
+    "Drip",
+    "HalfClose",
+    "Raw",
+    "RawFraming",
+    "Reset",
+    "Stall",
+    "Step",
+    "Wait",
+    "WaitFor",
+    "Wire",
+]
 
 RawFraming = Literal["chunked", "length", "close", "http1.0", "none"]
 
@@ -47,18 +59,39 @@ class Reset:
 
 
 @attrs.frozen
+class HalfClose:
+    """Close the sending side only (FIN, nothing of TLS before it), then stall.
+
+    The rest of the reply is not sent; what the client still sends is read.
+    """
+
+
+@attrs.frozen
 class Wire:
     """Bytes straight to the socket, past the framing: garbage, a bad chunk size, a fake end.
 
     The end that belongs to the framing still follows, unless a `Cut`, `Reset` or `Stall` does.
+    With `past_tls` they go past the encryption, too: an alert, a record that nobody can read.
     """
 
     data: bytes = attrs.field(validator=attrs.validators.instance_of(bytes))
+    past_tls: bool = attrs.field(default=False, kw_only=True)
 
 
-Step = Union[bytes, Wait, WaitFor, Stall, Cut, Reset, Wire]
+@attrs.frozen
+class Drip:
+    """One byte after the other, each a write of its own, as a `bytes` step of one byte is.
 
-_KINDS = (bytes, Wait, WaitFor, Stall, Cut, Reset, Wire)
+    The wait comes after each byte, as long as `Wait` would last.
+    """
+
+    data: bytes = attrs.field(validator=attrs.validators.instance_of(bytes))
+    seconds_per_byte: float = attrs.field(validator=attrs.validators.ge(0))
+
+
+Step = Union[bytes, Wait, WaitFor, Stall, Cut, Reset, HalfClose, Wire, Drip]
+
+_KINDS = (bytes, Wait, WaitFor, Stall, Cut, Reset, HalfClose, Wire, Drip)
 
 
 def checked_steps(steps: Iterable[Step]) -> tuple[Step, ...]:
@@ -99,6 +132,9 @@ class Raw:
     so a wrong Content-Length can be given; the connection closes after a body of another length.
     No body headers go with the statuses 204 and 304.
 
+    `end` replaces the end of the body, and is sent as it is: a last chunk with trailers, or nothing
+    where the client shall go on waiting on a connection that stays open.
+
     Args:
         steps: What happens after the headers; the rest of the reply is the end of the body.
         reason: The words after the status; None for the usual ones.
@@ -118,6 +154,9 @@ class Raw:
     )
     content_type: Optional[str]
     before_headers: tuple[Step, ...]
+    end: Optional[bytes] = attrs.field(
+        validator=attrs.validators.optional(attrs.validators.instance_of(bytes))
+    )
 
     def __init__(
         self,
@@ -128,6 +167,7 @@ class Raw:
         framing: RawFraming = "chunked",
         content_type: str | None = "text/event-stream",
         before_headers: Iterable[Step] = (),
+        end: bytes | None = None,
     ) -> None:
         self.__attrs_init__(
             steps=checked_steps(steps),
@@ -137,4 +177,5 @@ class Raw:
             framing=framing,
             content_type=content_type,
             before_headers=checked_steps(before_headers),
+            end=end,
         )

@@ -10,7 +10,7 @@ import ssl
 import pytest
 from bare_http import STREAM, TIMEOUT_S, read_all, read_until, request_bytes
 
-from cloudllm_sync.testing import Cut, FakeServer, Raw, Reply, Reset, Stall
+from cloudllm_sync.testing import Cut, FakeServer, HalfClose, Raw, Reply, Reset, Stall, Wire
 
 CERTIFICATE = str(pathlib.Path(__file__).with_name("localhost.pem"))
 
@@ -91,9 +91,10 @@ IGNORE_UNEXPECTED_EOF = 1 << 7
     bool(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).options & IGNORE_UNEXPECTED_EOF),
     reason="this Python takes a truncation for a proper end, as 3.9 and Debian's 3.11.2 do",
 )
-def test_cut_has_no_farewell(server_context, client_context):
+@pytest.mark.parametrize("step", [Cut(), HalfClose()])
+def test_cut_has_no_farewell(server_context, client_context, step):
     """The client sees a truncation, not an end."""
-    raw = Raw(b"a", Cut())
+    raw = Raw(b"a", step)
     with (
         FakeServer(raw, ssl_context=server_context) as server,
         asked(server, client_context) as sock,
@@ -109,6 +110,17 @@ def test_reset_is_a_reset(server_context, client_context):
         FakeServer(raw, ssl_context=server_context) as server,
         asked(server, client_context) as sock,
         pytest.raises((ConnectionResetError, ssl.SSLEOFError)),
+    ):
+        read_all(sock)
+
+
+def test_wire_past_tls_is_not_encrypted(server_context, client_context):
+    """The client's TLS sees bytes that are no record of its session."""
+    raw = Raw(b"a", Wire(b"\x15\x03\x03\x00\x02\x02\x50", past_tls=True), Stall())
+    with (
+        FakeServer(raw, ssl_context=server_context) as server,
+        asked(server, client_context) as sock,
+        pytest.raises(ssl.SSLError),
     ):
         read_all(sock)
 
