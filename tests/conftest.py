@@ -94,6 +94,12 @@ def pull():
 
 
 @pytest.fixture
+def push():
+    """Reads a client's reply to its end by callbacks; gives an Outcome."""
+    return _push
+
+
+@pytest.fixture
 def make_client():
     """Makes clients for a server, or for a base URL; they are closed after the test."""
     made = []

@@ -104,6 +104,8 @@ def bare_documents(lines: Iterable[bytes]) -> Iterator[bytes]:
 def array_events(
     lines: Iterator[bytes],
     read_events: Callable[[Iterator[bytes]], Iterator[ServerSentEvent]],
+    *,
+    is_open_ended: bool,
 ) -> Iterator[ServerSentEvent]:
     """An array of several elements in lines: each in an array of its own, once its comma has come.
 
@@ -129,7 +131,7 @@ def array_events(
             several = True
     whole = depth <= 0
     if not several:
-        yield ServerSentEvent(bytes(body), WHOLE_BODY, whole)
+        yield ServerSentEvent(bytes(body), WHOLE_BODY, whole or not is_open_ended)
     elif body.strip():
         closing = b"" if whole else b"]"
         yield ServerSentEvent(b"[" + bytes(body) + closing, terminated=whole)

@@ -160,7 +160,11 @@ def reply_events(
     if start == b"{":
         return line_events(lines, event_limit=event_limit, source=source, is_cut=is_cut)
     if start == b"[":
-        return array_events(lines, lambda rest: EventReader(rest, event_limit, source).events())
+        return array_events(
+            lines,
+            lambda rest: EventReader(rest, event_limit, source).events(),
+            is_open_ended=is_open_ended,
+        )
     return EventReader(lines, event_limit, source).events()
 
 

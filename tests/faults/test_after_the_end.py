@@ -20,6 +20,8 @@ from cloudllm_sync.testing import (
     responses_events,
 )
 
+pytestmark = pytest.mark.both_ways
+
 REPLY = Reply(("Grüße", ", Welt"))
 TEXT = "Grüße, Welt"
 CLIENTS = {

@@ -19,6 +19,8 @@ from cloudllm_sync.testing import (
     openai_events,
 )
 
+pytestmark = pytest.mark.both_ways
+
 OPENING, FIRST, *_ = openai_events(Reply(("Hel", "lo"), usage=None))
 ERROR = {"error": {"message": "The model fell over", "type": "server_error"}}
 CHUNKS = [json.loads(event[6:]) for event in gemini_events(Reply(["Grü", "ße", ", Welt"]))]

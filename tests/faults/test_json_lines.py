@@ -34,6 +34,8 @@ from cloudllm_sync.testing import (
     openai_events,
 )
 
+pytestmark = pytest.mark.both_ways
+
 FIRST, SECOND, LAST = ollama_events(Reply(("Grüße", ", Welt"), usage=None))
 IN_CHARACTER = SECOND[: SECOND.index(b"W")] + "Wü".encode()[:2]
 CLOSED_INSIDE = SECOND[: SECOND.index(b"}") + 1]
