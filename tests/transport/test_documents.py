@@ -42,6 +42,7 @@ def events_of(body, *, json_lines=True, limit=10_000):
         source="the server",
         content_type="none",
         json_lines=json_lines,
+        is_open_ended=True,
         is_cut=lambda: lines.is_cut,
     )
     return [(event.data.strip(), event.event, event.terminated) for event in events]
