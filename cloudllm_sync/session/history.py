@@ -5,6 +5,7 @@ Trimming shapes the request, never the history.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from typing import Callable, Optional
@@ -29,7 +30,8 @@ def estimate_tokens(message: Message) -> int:
     for call in message.tool_calls:
         size += len(call.name) + len(call.arguments.encode("utf-8", "replace"))
     if message.provider_state is not None and message.tool_calls:
-        size += len(json.dumps(message.provider_state, default=str))
+        with contextlib.suppress(RecursionError):  # nested as deep as could be read
+            size += len(json.dumps(message.provider_state, default=str))
     return max(1, (size + 3) // 4) + _TOKENS_PER_ATTACHMENT * len(message.attachments)
 
 

@@ -70,6 +70,16 @@ def test_estimate_counts_what_is_sent(message, tokens):
     assert estimate_tokens(message) == tokens
 
 
+def test_estimate_bears_any_state():
+    """What a reply was read with may be nested deeper than it can be written from here."""
+    state = []
+    for _ in range(100_000):
+        state = [state]
+    message = attrs.evolve(assistant("", "c1"), provider_state={"deep": state})
+
+    assert 0 < estimate_tokens(message)
+
+
 @pytest.mark.parametrize(
     ("messages", "waiting"),
     [
