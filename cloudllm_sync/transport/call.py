@@ -228,7 +228,7 @@ class Call:
         parts: list[bytes] = []
         room = limits.error_body_bytes
         try:
-            for piece in pieces_of(response.raw, self._claim.response):
+            for piece in pieces_of(response.raw, self._claim.response, self._where):
                 parts.append(piece[:room])
                 room -= len(piece)
                 if room <= 0:
@@ -249,7 +249,7 @@ class Call:
         limits = self._endpoint.limits
         content_type = response.headers.get("content-type", "none")
         json_lines = self._wire.json_lines or are_json_lines(content_type)
-        pieces = pieces_of(self._raw, self._claim.response)
+        pieces = pieces_of(self._raw, self._claim.response, self._where)
         blocks = LineBlocks(pieces, limits, self._where, json_lines=json_lines)
         response.raw = blocks
         self._lines = response.iter_lines(chunk_size=None)

@@ -21,18 +21,35 @@ _PIECE_BYTES = 64 * 1024
 _BOM = b"\xef\xbb\xbf"
 
 
-def pieces_of(raw: Any, response: Optional[CallHTTPResponse]) -> Iterator[bytes]:
+# What a stream's own compression does not reach: it is flushed for every token. A body that is
+# nothing but one short line is packed a thousand times, and costs seconds before a limit ends it.
+_BOMB_BYTES = 1024 * 1024
+_BOMB_TIMES = 200
+
+
+def pieces_of(raw: Any, response: Optional[CallHTTPResponse], source: str) -> Iterator[bytes]:
     """The bytes of a urllib3 response as they arrive, decompressed, in bounded pieces.
 
     `read1()` is on time and bounded in every framing. Chunks that have arrived whole are taken
     past urllib3, many at a time: reading them one by one would cost more than their JSON.
+
+    Raises:
+        StreamTooLargeError: It is a bomb: compressed as no reply is.
     """
     plain = not raw.headers.get("content-encoding")
     arrived = response.arrived if plain and response is not None else bytes
+    unpacked = 0
     while True:
         piece = arrived() or raw.read1(_PIECE_BYTES, decode_content=True)
         if not piece:
             return
+        if not plain:
+            unpacked += len(piece)
+            if unpacked > max(_BOMB_BYTES, _BOMB_TIMES * raw.tell()):
+                raise StreamTooLargeError(
+                    f"{source} sent {raw.tell()} bytes that unpack to more than {unpacked}: that "
+                    "is no reply, check base_url"
+                )
         yield piece
 
 

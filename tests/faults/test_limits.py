@@ -110,6 +110,24 @@ def test_bomb_of_small_events(flat):
     flat(raw, limits=Limits(stream_bytes=MIB))
 
 
+@pytest.mark.one_lane
+@pytest.mark.parametrize("block", [b"\n", b"\r\n", b": c\n\n"])
+def test_bomb_is_known_by_how_it_is_packed(fails, block):
+    """Its lines are short, and there are too many to read all that the limits allow."""
+    raw = Raw(bomb(16, block * (65536 // len(block))), headers={"Content-Encoding": "gzip"})
+    failure = fails(raw, error=StreamTooLargeError).error
+
+    assert "unpack" in str(failure)
+
+
+@pytest.mark.one_lane
+def test_reply_that_repeats_itself_is_no_bomb(succeeds):
+    """Compressed and flushed for every token, however alike they are."""
+    tokens = ["la "] * 20_000
+
+    succeeds(Reply(tokens, gzip=True), text="la " * 20_000)
+
+
 @pytest.mark.parametrize("what", ["text", "keep-alive", "empty lines"])
 def test_stream_without_end(fails, family, what):
     """A model that never stops, comments, empty lines: bounded by `stream_bytes`."""
