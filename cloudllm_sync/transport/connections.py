@@ -370,6 +370,13 @@ class CallAdapter(HTTPAdapter):
         manager.pool_classes_by_scheme = _POOLS
         return manager
 
+    def build_response(self, req: Any, resp: Any) -> Any:
+        """Without a charset: requests 2.32 fails on one without a value, and nobody reads it."""
+        kind = resp.headers.get("content-type")
+        if kind and ";" in kind:
+            resp.headers["content-type"] = kind.partition(";")[0].strip()
+        return super().build_response(req, resp)
+
     def build_connection_pool_key_attributes(
         self, request: Any, verify: Any, cert: Any = None
     ) -> Any:

@@ -7,26 +7,11 @@ import json
 import re
 
 import pytest
-import requests
 from families import TEXT, sse
 
 from cloudllm_sync.testing import Raw, Reply
 
 WORDS = "Grüße, 世界! 👋 fin"
-
-
-def is_old_requests():
-    """Whether requests trips over a parameter without a value: 2.32.5 does, 2.34.2 does not."""
-    try:
-        requests.utils.get_encoding_from_headers({"content-type": "text/event-stream;charset"})
-    except AttributeError:
-        return True
-    return False
-
-
-FAILS_ON_OLD_REQUESTS = pytest.mark.xfail(
-    is_old_requests(), strict=True, reason="requests raises AttributeError while it builds a reply"
-)
 
 
 @pytest.fixture
@@ -141,10 +126,8 @@ def test_control_characters_as_escapes_are_text(succeeds, family, separator):
         None,
     ],
 )
-def test_event_streams_are_utf_8_whatever_is_declared(request, succeeds, events, content_type):
+def test_event_streams_are_utf_8_whatever_is_declared(succeeds, events, content_type):
     """The standard knows no other encoding, and servers name any type."""
-    if content_type and content_type.endswith(";charset"):
-        request.applymarker(FAILS_ON_OLD_REQUESTS)
     succeeds(Raw(*events, content_type=content_type), text=WORDS)
 
 

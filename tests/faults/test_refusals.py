@@ -51,7 +51,8 @@ def test_refusal_is_an_error_of_its_own_class(fails, family, status, error):
     assert failure.retryable is False
 
 
-@pytest.mark.each_wire_once
+# One table says what a status is, for every wire.
+@pytest.mark.one_lane
 @pytest.mark.parametrize(
     ("status", "error"),
     [
@@ -68,6 +69,7 @@ def test_rarer_status_is_of_its_hundreds_class(fails, family, status, error):
     assert "no such luck" in str(failure)
 
 
+@pytest.mark.each_wire_once
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 529])
 def test_refusal_that_lasts_is_raised_after_three_attempts(fails, no_backoff, family, status):
     """With the last answer's words."""
@@ -169,6 +171,7 @@ def test_key_that_json_writes_in_another_way_is_masked(serve):
     assert "mnop" not in f"{error} {error.code} {error.type} {error.body}"
 
 
+@pytest.mark.each_wire_once
 @pytest.mark.parametrize("status", [201, 202, 204, 205, 206])
 def test_other_good_statuses_are_no_reply(fails, status):
     """204 and the like hold nothing that could be read."""

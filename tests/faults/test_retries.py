@@ -60,7 +60,8 @@ def test_refusal_once_is_retried(succeeds, no_backoff, retries, busy, status):
     assert [error.status_code for error, _ in retries.seen] == [status]
 
 
-@pytest.mark.each_wire_once
+# Headers are read below every wire.
+@pytest.mark.one_lane
 @pytest.mark.parametrize(
     ("headers", "delay_s"),
     [
@@ -100,7 +101,7 @@ JUNK = ["nan", "inf", "-1", "-inf", "soon", "", "1e999", "0x10", "1,5", "1 2", "
 JUNK += ["Wed, 99 Foo 2015 07:28:00 GMT", "Wed, 21 Oct 99999 07:28:00 GMT", "9" * 5000, "1:30"]
 
 
-@pytest.mark.each_wire_once
+@pytest.mark.one_lane
 @pytest.mark.parametrize("junk", JUNK, ids=lambda junk: ascii(junk)[:20])
 @pytest.mark.parametrize("header", ["Retry_After", "retry_after_ms"])
 def test_junk_means_the_usual_backoff(succeeds, retries, busy, monkeypatch, header, junk):
