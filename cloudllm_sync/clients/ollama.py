@@ -30,6 +30,7 @@ class OllamaClient(Client):
         base_url="http://localhost:11434",
         key_variables=("OLLAMA_API_KEY",),
         key_needed=False,
+        path_ends=("/api/chat", "/api", "/v1"),
         headers={"Accept": "application/x-ndjson, application/json"},
     )
     codec = OllamaCodec("Ollama")

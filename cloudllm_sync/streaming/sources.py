@@ -9,7 +9,7 @@ from typing import Callable, Optional, Protocol
 from cloudllm_sync.codecs import Decoder, ReplyFacts
 from cloudllm_sync.errors import CloudLLMError, StreamInterrupted, StreamProtocolError
 from cloudllm_sync.transport.call import Call
-from cloudllm_sync.transport.cancellation import Cancellation, current_cancellation
+from cloudllm_sync.transport.cancellation import Cancellation, current_cancellation, using
 from cloudllm_sync.values import MessageChunk
 
 __all__ = ["ChunkList", "NoClocks", "Progress", "ReplySource", "Source"]
@@ -166,7 +166,12 @@ class ChunkList:
 
     def chunks(self) -> Iterator[MessageChunk]:
         """The chunks, until a cancel."""
-        for chunk in self._chunks:
+        chunks = iter(self._chunks)
+        while True:
+            with using(self.cancellation):  # a generator opens its own streams only here
+                chunk = next(chunks, None)
+            if chunk is None:
+                break
             self.cancellation.check()
             self._finished = self._finished or chunk.finish_reason is not None
             yield chunk

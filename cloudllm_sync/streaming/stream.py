@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable, Iterator
 from types import TracebackType
@@ -10,6 +11,7 @@ from typing import Callable, NoReturn, Optional
 from cloudllm_sync.codecs import ReplyFacts
 from cloudllm_sync.codecs.accumulator import Accumulator
 from cloudllm_sync.errors import (
+    APIError,
     CloudLLMError,
     RequestTimeoutError,
     StreamCancelled,
@@ -57,6 +59,7 @@ class ChatStream(Iterator[MessageChunk]):
         self._started = False
         self._message: Optional[Message] = None
         self._error: Optional[CloudLLMError] = None
+        self._pid = os.getpid()
         self._settlers: list[Settle] = []
 
     @classmethod
@@ -198,6 +201,8 @@ class ChatStream(Iterator[MessageChunk]):
     def __del__(self) -> None:
         if getattr(self, "_settlers", None) is None or self._message or self._error:
             return
+        if os.getpid() != self._pid:
+            return  # a forked child has the parent's streams, and maybe their locks as taken
         unfinished = self._arrived.finish_reason is None
         self.close()  # first: a filter may turn the warning into an error
         if unfinished:
@@ -248,7 +253,10 @@ class ChatStream(Iterator[MessageChunk]):
     def _came_too_late(self, error: CloudLLMError) -> bool:
         """Whether the connection was lost, garbled or silent after the proof that all is there."""
         lost = isinstance(error, (StreamInterrupted, StreamProtocolError, RequestTimeoutError))
-        return lost and self._source.verdict() is None
+        if not lost:
+            return False
+        verdict = self._source.verdict()
+        return verdict is None or isinstance(verdict, APIError)  # said before it was lost
 
     def _first_chunk(self) -> None:
         self._started = True

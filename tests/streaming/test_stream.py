@@ -13,13 +13,14 @@ from cloudllm_sync import (
     ChatStream,
     CloudLLMError,
     MessageChunk,
+    ServerError,
     StreamCancelled,
     StreamInterrupted,
     Timeouts,
     TokenUsage,
 )
 from cloudllm_sync.streaming.observer import Observer
-from cloudllm_sync.testing import Raw, Reply, Stall, WaitFor, openai_events
+from cloudllm_sync.testing import Cut, Raw, Reply, Reset, Stall, Wait, WaitFor, openai_events
 from cloudllm_sync.transport import clocks
 
 EVENTS = openai_events(Reply("one two three", usage=None))
@@ -367,6 +368,25 @@ def test_reply_with_its_finish_reason_is_not_held_back(make_client, serve, monke
     client = make_client(server, timeouts=Timeouts(idle_s=60))
 
     assert "one two" == client.start_message_stream("hi").result(20).content
+
+
+def test_whole_reply_needs_no_idle_clock(make_client, serve, monkeypatch):
+    """None is no limit; the wait after the finish reason is short all the same."""
+    monkeypatch.setattr(clocks, "_AFTER_FINISH_S", 0.05)
+    server = serve(Raw(*openai_events(Reply("one two", done=False)), Stall()))
+    client = make_client(server, timeouts=Timeouts(idle_s=None))
+
+    assert "one two" == client.start_message_stream("hi").result(20).content
+
+
+@pytest.mark.parametrize("end", [Reset(), Cut()])
+def test_finish_reason_error_is_heard_though_the_connection_is_lost(open_stream, end):
+    """The provider has said what went wrong; what happens then says less."""
+    failed = FINISH.replace(b'"stop"', b'"error"')
+    stream, _ = open_stream(Raw(OPENING, ONE, failed, Wait(0.02), end))
+
+    with pytest.raises(ServerError):
+        stream.result()
 
 
 def test_interrupt_while_connecting_gets_out(make_client, serve, monkeypatch):
