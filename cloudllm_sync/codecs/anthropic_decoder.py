@@ -126,14 +126,7 @@ class AnthropicDecoder:
         if text == "[DONE]":  # not Anthropic's, but proxies add it
             self.ended = True
             return _NOTHING
-        try:
-            body = read_json(event, self._provider)
-        except StreamProtocolError:
-            if event.event in self._HANDLERS or event.event == WHOLE_BODY:
-                raise
-            if event.event != "error":
-                return _NOTHING  # a heartbeat, or an event nobody knows
-            body = {"error": text}
+        body = read_json(event, self._provider, is_own=self._HANDLERS.__contains__)
         if event.event == BARE_JSON and find_error(body) is None:
             return _NOTHING
         if isinstance(body, list) and len(body) == 1:

@@ -122,14 +122,7 @@ class GeminiDecoder:
         if text == "[DONE]":  # not Google's, but gateways'
             self.ended = True
             return _NOTHING
-        try:
-            body = read_json(event, self._provider)
-        except StreamProtocolError:
-            if event.event in ("message", WHOLE_BODY):
-                raise
-            if event.event != "error":
-                return _NOTHING  # a heartbeat, or an event nobody knows
-            body = {"error": text}
+        body = read_json(event, self._provider)
         if event.event == BARE_JSON and find_error(body) is None:
             return _NOTHING
         if event.event == "error" and find_error(body) is None:

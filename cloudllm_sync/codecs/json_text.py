@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import msgspec
 
@@ -19,15 +19,23 @@ CHECKED_BYTES = 4096
 thousands of digits, which msgspec skips in a field that nobody reads."""
 
 
-def read_json(event: ServerSentEvent, provider: str) -> Any:
+def read_json(
+    event: ServerSentEvent, provider: str, *, is_own: Callable[[str], bool] = "message".__eq__
+) -> Any:
     """The JSON document of an event or a whole body; bytes that are not UTF-8 become U+FFFD.
+
+    Words in place of an error's JSON are the error. What else is no JSON in an event that is not
+    the wire's own, a heartbeat, say, is an empty object.
 
     Raises:
         StreamProtocolError: It is no JSON, or nested too deep, or holds a number too long.
     """
+    text = event.data.decode("utf-8", "replace")
     try:
-        return json.loads(event.data.decode("utf-8", "replace"))
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
+        if event.event != WHOLE_BODY and not is_own(event.event):
+            return {"error": text.strip()} if event.event == "error" else {}
         what = "a body" if event.event == WHOLE_BODY else "an event"
         why = "it is nested too deep" if isinstance(error, RecursionError) else str(error)[:200]
         raise StreamProtocolError(

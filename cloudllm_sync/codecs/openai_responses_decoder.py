@@ -65,6 +65,10 @@ _CHANNELS = ("content", "reasoning", "refusal")
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
 
 
+def _is_own(name: str) -> bool:
+    return name == "message" or name.startswith("response.")
+
+
 @attrs.define(slots=True, eq=False)
 class OpenAIResponsesDecoder:
     """One reply of the Responses API, streamed or whole."""
@@ -118,14 +122,7 @@ class OpenAIResponsesDecoder:
         if text == "[DONE]":
             self.ended = True
             return _NOTHING
-        try:
-            body = read_json(event, self._provider)
-        except StreamProtocolError:
-            if name in ("message", WHOLE_BODY) or name.startswith("response."):
-                raise
-            if name != "error":
-                return _NOTHING  # a heartbeat, or an event nobody knows
-            body = {"error": text}
+        body = read_json(event, self._provider, is_own=_is_own)
         chunks: list[MessageChunk] = []
         if name == WHOLE_BODY:
             chunks = self._read_whole(body)
