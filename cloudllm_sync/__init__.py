@@ -50,7 +50,7 @@ if TYPE_CHECKING:
         UnsupportedOptionError,
     )
     from cloudllm_sync.session.session import LLMSession
-    from cloudllm_sync.session.stores import SessionStore, StoredSession
+    from cloudllm_sync.session.stores import SessionInfo, SessionStore, StoredSession
     from cloudllm_sync.session.stores.memory import MemoryStore
     from cloudllm_sync.streaming.handle import StreamHandle
     from cloudllm_sync.streaming.observer import CallInfo, Observer
@@ -105,6 +105,7 @@ __all__ = [
     "Role",
     "ServerError",
     "SessionBusyError",
+    "SessionInfo",
     "SessionStore",
     "StoreError",
     "StoredSession",
@@ -153,7 +154,7 @@ _NAMES = {
         "StreamTooLargeError TransportError UnsupportedOptionError"
     ),
     "session.session": "LLMSession",
-    "session.stores": "SessionStore StoredSession",
+    "session.stores": "SessionInfo SessionStore StoredSession",
     "session.stores.memory": "MemoryStore",
     "streaming.handle": "StreamHandle",
     "streaming.observer": "CallInfo Observer",

@@ -55,6 +55,7 @@ EXPORTED = [
     "Role",
     "ServerError",
     "SessionBusyError",
+    "SessionInfo",
     "SessionStore",
     "StoreError",
     "StoredSession",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from typing import Optional, Union
 
@@ -10,7 +11,15 @@ import attrs
 from cloudllm_sync.errors import ConfigurationError
 from cloudllm_sync.values import Attachment, ChatOptions, Message, Role
 
-__all__ = ["Said", "checked_options", "checked_text", "message_of", "said", "system"]
+__all__ = [
+    "Said",
+    "checked_lease",
+    "checked_options",
+    "checked_text",
+    "message_of",
+    "said",
+    "system",
+]
 
 
 @attrs.frozen(slots=True)
@@ -25,6 +34,30 @@ def checked_options(options: Optional[ChatOptions]) -> Optional[ChatOptions]:
     if options is not None and not isinstance(options, ChatOptions):
         raise ConfigurationError(f"options must be ChatOptions(...), not {type(options).__name__}")
     return options
+
+
+def check_session(
+    client: object, max_tokens: object, partial: object, estimate_tokens: object
+) -> None:
+    """Refuse what no session can work with by ConfigurationError."""
+    if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
+        raise ConfigurationError(f"max_tokens must be a positive number, not {max_tokens!r}")
+    if partial not in ("discard", "keep"):
+        raise ConfigurationError(f"partial must be 'discard' or 'keep', not {partial!r}")
+    if not hasattr(client, "send_message"):
+        raise ConfigurationError(
+            f"client must be a client, not {type(client).__name__}: make an OpenAIClient, say"
+        )
+    if not callable(estimate_tokens):
+        raise ConfigurationError(f"estimate_tokens must be callable, not {estimate_tokens!r}")
+
+
+def checked_lease(seconds: float) -> float:
+    """The length of a lease; whatever is no positive number raises ConfigurationError."""
+    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if not is_number or not 0 < seconds <= threading.TIMEOUT_MAX:
+        raise ConfigurationError(f"lease_s must be seconds above 0, not {seconds!r}")
+    return float(seconds)
 
 
 def checked_text(what: str, text: object) -> str:

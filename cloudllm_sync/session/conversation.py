@@ -8,30 +8,40 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Optional
 
 import attrs
 
 from cloudllm_sync.clients.wrapper import ClientWrapper
-from cloudllm_sync.errors import CloudLLMError, StoreError, StreamCancelled
+from cloudllm_sync.errors import (
+    CloudLLMError,
+    StoreError,
+    StreamCancelled,
+    StreamingNotSupportedError,
+)
 from cloudllm_sync.session.arguments import Said
-from cloudllm_sync.session.history import EstimateTokens, request_messages
+from cloudllm_sync.session.history import EstimateTokens, Request, request_messages
+from cloudllm_sync.session.leases import Lease
+from cloudllm_sync.session.ledger import Ledger
 from cloudllm_sync.session.stores import SessionStore, StoredSession
 from cloudllm_sync.session.turns import Ticket, TicketQueue
+from cloudllm_sync.streaming.handle import OnChunk, OnError, OnFinish, StreamHandle
 from cloudllm_sync.streaming.stream import ChatStream
 from cloudllm_sync.transport.cancellation import current_cancellation
 from cloudllm_sync.transport.credentials import hides_arguments
 from cloudllm_sync.transport.forks import renew_in_children
-from cloudllm_sync.values import ChatOptions, Message, Timeouts, ToolDefinition
+from cloudllm_sync.values import ChatOptions, Message, Timeouts, TokenUsage, ToolDefinition
 
-__all__ = ["Conversation", "Partial", "Wish"]
+__all__ = ["Conversation", "Partial", "Turn", "Wish", "as_failure"]
 
 Partial = Literal["discard", "keep"]
 
 _log = logging.getLogger("cloudllm_sync.session")
 
-_STORE_WORDS = 200
+# How many messages are read at first: more than most requests have; then as many as were sent.
+_FIRST_PAGE = 64
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -51,7 +61,7 @@ class Wish:
 
 
 class Conversation:
-    """The state of a session, and the turns that change it."""
+    """A session's turns: what they send, and what they change."""
 
     def __init__(
         self,
@@ -63,19 +73,19 @@ class Conversation:
         store: SessionStore,
         partial: Partial,
         estimate: EstimateTokens,
+        lease_s: float,
     ) -> None:
         self.client = client
         self.max_tokens = max_tokens
-        self.session_id = session_id
         self.estimate = estimate
+        self.partial = partial
         self.queue = TicketQueue()
-        self._store = store
-        self._partial = partial
+        self.ledger = Ledger(store, session_id)
+        self._lease_s = lease_s
         # Re-entrant: the garbage collector may end a stream, and so a turn, anywhere.
         self._lock = threading.RLock()
-        # Both are written under _lock, as a whole; readers take one reference.
-        self._system = system
-        self.state = self._load()
+        self._system = system  # written under _lock, as a whole
+        self._page = _FIRST_PAGE  # a guess, written by turns, which are one after the other
         renew_in_children(self)
 
     def renew(self) -> None:
@@ -92,158 +102,223 @@ class Conversation:
         with self._lock:
             self._system = system
 
-    def request(self, state: StoredSession, new: Sequence[Message]) -> tuple[Message, ...]:
+    def request(self, state: StoredSession, new: Said) -> Request:
         """What a turn sends that adds `new`."""
         return request_messages(
             self.system,
             state.messages,
-            new,
+            new.messages,
             max_tokens=self.max_tokens,
             estimate=self.estimate,
         )
+
+    def read(self, new: Said) -> tuple[StoredSession, Request]:
+        """As much of the history as a turn sends that adds `new`, and what it sends.
+
+        What is read grows with what is sent, not with what the history holds.
+        """
+        page = self._page
+        while True:
+            state = self.ledger.load(page)
+            request = self.request(state, new)
+            if not request.is_all or len(state.messages) == state.length:
+                break
+            page *= 4
+        self._page = max(_FIRST_PAGE, 2 * len(request.messages))
+        return state, request
 
     # --- turns ---
 
     def whole(self, wish: Wish) -> Message:
         """A turn whose reply comes at once."""
-        turn = self._begin(wish, self.queue.enter())
+        turn = self.begin(wish, self.queue.enter())
         try:
             reply = self.client.send_message(turn.request, wish.tools, **wish.given())
         except BaseException as error:
-            turn.settle(None, _as_failure(error))
+            turn.settle(None, as_failure(error))
             raise
         turn.settle(reply, None)
         return reply
 
     def stream(self, wish: Wish, ticket: Ticket) -> Optional[ChatStream]:
         """A turn whose reply is streamed; None if the client cannot."""
-        turn = self._begin(wish, ticket)
+        turn = self.begin(wish, ticket)
         try:
-            open_stream = getattr(self.client, "send_message_stream", None)
-            stream = open_stream and open_stream(turn.request, wish.tools, **wish.given())
+            stream = self.open(turn, wish)
         except BaseException as error:
-            turn.settle(None, _as_failure(error))
+            turn.settle(None, as_failure(error))
             raise
         if stream is None:
-            turn.ticket.release()
+            turn.release()
             return None
-        if not isinstance(stream, ChatStream):
-            stream = ChatStream.of(stream)
         stream.settle_with(turn.settle)
         return stream
+
+    def open_turn(self, wish: Wish) -> Optional[ChatStream]:
+        """`stream()` for a caller who has no ticket yet."""
+        return self.stream(wish, self._enter(wish))
+
+    def start(
+        self,
+        wish: Wish,
+        on_chunk: Optional[OnChunk],
+        on_finish: Optional[OnFinish],
+        on_error: Optional[OnError],
+    ) -> StreamHandle:
+        """A turn whose reply is streamed on a worker thread. It is in the queue on return."""
+        ticket = self._enter(wish)
+
+        def open_stream() -> ChatStream:
+            return self.streamed(self.stream(wish, ticket))
+
+        try:
+            return StreamHandle(
+                open_stream, on_chunk=on_chunk, on_finish=on_finish, on_error=on_error
+            )
+        except BaseException:
+            ticket.release()  # no thread could be started
+            raise
+
+    def streamed(self, stream: Optional[ChatStream]) -> ChatStream:
+        """The stream, for those who cannot do without.
+
+        Raises:
+            StreamingNotSupportedError: There is none.
+        """
+        if stream is None:
+            raise StreamingNotSupportedError(
+                f"{self.client.provider_name} cannot stream: use send_message()"
+            )
+        return stream
+
+    def open(self, turn: Turn, wish: Wish) -> Optional[ChatStream]:
+        """The client's answer to a turn's request as a stream; None if it cannot."""
+        open_stream = getattr(self.client, "send_message_stream", None)
+        stream = open_stream and open_stream(turn.request, wish.tools, **wish.given())
+        if stream is None or isinstance(stream, ChatStream):
+            return stream
+        return ChatStream.of(stream)
 
     @contextlib.contextmanager
     def change(self, timeout_s: float) -> Iterator[StoredSession]:
         """A turn without a request, for changes of the history."""
         ticket = self.queue.enter()
-        ticket.wait(timeout_s, current_cancellation())
+        lease = self._wait(ticket, timeout_s)
         try:
-            yield self._load()
+            state = self.ledger.load(_FIRST_PAGE)
+            self.ledger.see(state)
+            yield state
         finally:
+            lease.release()
             ticket.release()
-
-    def append(self, state: StoredSession, said: Said, reply: Message | None = None) -> None:
-        """Add to the store, and only then to what readers see.
-
-        Raises:
-            StoreError: The store has failed; what readers see has not moved.
-        """
-        usage = reply.usage if reply is not None else None
-        try:
-            changed = self._store.append(self.session_id, state.version, said.messages, usage)
-        except StoreError as error:
-            error.reply = error.reply or reply
-            raise
-        except Exception as error:  # foreign code: a store of a user's own
-            raise self._store_failed("save", error, reply) from error
-        self._swap(changed)
-
-    def clear(self, state: StoredSession) -> None:
-        """Forget the messages.
-
-        Raises:
-            StoreError: The store has failed; what readers see has not moved.
-        """
-        try:
-            changed = self._store.clear(self.session_id, state.version)
-        except StoreError:
-            raise
-        except Exception as error:  # foreign code, as above
-            raise self._store_failed("clear", error) from error
-        self._swap(changed)
-
-    def settle(
-        self,
-        state: StoredSession,
-        new: Said,
-        reply: Optional[Message],
-        error: Optional[CloudLLMError],
-    ) -> None:
-        """The end of a turn: its messages enter the history together, or none of them does."""
-        if reply is not None:
-            self.append(state, Said((*new.messages, reply)), reply)
-            return
-        kept = _kept(error) if self._partial == "keep" else None
-        if kept is None:
-            return
-        try:
-            self.append(state, Said((*new.messages, kept)), kept)
-        except StoreError:
-            _log.warning("the partial reply could not be kept", exc_info=True)
 
     @hides_arguments
-    def _begin(self, wish: Wish, ticket: Ticket) -> _Turn:
-        ticket.wait(wish.turn_timeout_s, current_cancellation())
+    def begin(self, wish: Wish, ticket: Ticket) -> Turn:
+        """A turn that is to be settled, or released.
+
+        Raises:
+            SessionBusyError: Another turn of the session does not end in time.
+            StoreError: The store has failed.
+            ContextLengthError: It does not fit.
+        """
+        lease = self._wait(ticket, wish.turn_timeout_s)
         try:
-            state = self._load()
-            self._swap(state)
-            return _Turn(self, ticket, state, wish.new, self.request(state, wish.new.messages))
+            state, request = self.read(wish.new)
+            self.ledger.see(state)
+            return Turn(self, ticket, lease, state, wish.new, request.messages)
         except BaseException:
+            lease.release()
             ticket.release()
             raise
 
-    def _load(self) -> StoredSession:
+    def _enter(self, wish: Wish) -> Ticket:
+        return self.queue.enter(refuse=wish.turn_timeout_s == 0)
+
+    def _wait(self, ticket: Ticket, timeout_s: float) -> Lease:
+        """Wait for the other turns, first those of this object, then those of all others."""
+        began = time.monotonic()
+        cancellation = current_cancellation()
+        ticket.wait(timeout_s, cancellation)
+        lease = Lease(self.ledger.store, self.ledger.session_id, self._lease_s)
         try:
-            return self._store.load(self.session_id)
-        except StoreError:
+            with self.ledger.failures_to("lease"):
+                lease.wait(timeout_s - (time.monotonic() - began), cancellation)
+        except BaseException:
+            lease.release()
+            ticket.release()
             raise
-        except Exception as error:  # foreign code, as above
-            raise self._store_failed("load", error) from error
-
-    def _store_failed(
-        self, what: str, error: Exception, reply: Message | None = None
-    ) -> StoreError:
-        where = "" if reply is None else ": the reply is in .reply"
-        # Databases quote what they were given, after the first line of what they say.
-        said = f"{type(error).__name__}: {error}".split("\n", 1)[0][:_STORE_WORDS]
-        return StoreError(
-            f"the store failed to {what} session {self.session_id!r} ({said}){where}", reply=reply
-        )
-
-    def _swap(self, state: StoredSession) -> None:
-        with self._lock:
-            self.state = state
+        return lease
 
 
-@attrs.frozen(slots=True)
-class _Turn:
-    """One turn: what it began from, and what it sends."""
+@attrs.define(slots=True)
+class Turn:
+    """One turn: what it began from, what it sends, and what has come of it before the reply."""
 
     _conversation: Conversation
-    ticket: Ticket
+    _ticket: Ticket
+    _lease: Lease
     _state: StoredSession
     _new: Said
     request: tuple[Message, ...] = attrs.field(repr=False)
+    _rounds: Said = attrs.field(factory=Said)
+    _usage: Optional[TokenUsage] = None
+
+    def add_round(self, messages: Sequence[Message]) -> None:
+        """A reply that asked for tools, and their results: the turn's `request` has them from now.
+
+        Raises:
+            ContextLengthError: They do not fit; the round is kept all the same.
+        """
+        self._rounds = Said((*self._rounds.messages, *messages))
+        for message in messages:
+            self._usage = _sum(self._usage, message.usage)
+        so_far = Said((*self._new.messages, *self._rounds.messages))
+        self.request = self._conversation.request(self._state, so_far).messages
 
     def settle(self, reply: Optional[Message], error: Optional[CloudLLMError]) -> None:
-        """Commit or forget, then let the next turn begin."""
+        """Its messages enter the history together, or none of them does; the next turn may begin.
+
+        Raises:
+            StoreError: They could not be saved; `reply` is in it.
+        """
         try:
-            self._conversation.settle(self._state, self._new, reply, error)
+            if reply is not None:
+                self._commit(reply)
+            elif self._conversation.partial == "keep":
+                self._keep(_kept(error))
         finally:
-            self.ticket.release()
+            self.release()
+
+    def release(self) -> None:
+        """Let the next turn begin. Idempotent."""
+        self._lease.release()
+        self._ticket.release()
+
+    def _commit(self, *replies: Message) -> None:
+        usage = self._usage
+        for reply in replies:
+            usage = _sum(usage, reply.usage)
+        said = Said((*self._new.messages, *self._rounds.messages, *replies))
+        ledger = self._conversation.ledger
+        ledger.append(self._state, said, usage, reply=replies[-1] if replies else None)
+
+    def _keep(self, partial: Optional[Message]) -> None:
+        if partial is None and not self._rounds.messages:
+            return
+        try:
+            self._commit(*([] if partial is None else [partial]))
+        except StoreError:
+            _log.warning("the partial reply could not be kept", exc_info=True)
 
 
-def _as_failure(error: BaseException) -> CloudLLMError:
+def _sum(left: Optional[TokenUsage], right: Optional[TokenUsage]) -> Optional[TokenUsage]:
+    if left is None or right is None:
+        return left or right
+    return left + right
+
+
+def as_failure(error: BaseException) -> CloudLLMError:
+    """The error that ends the turn."""
     return error if isinstance(error, CloudLLMError) else CloudLLMError(type(error).__name__)
 
 

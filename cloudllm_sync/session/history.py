@@ -15,13 +15,21 @@ import attrs
 from cloudllm_sync.errors import ContextLengthError
 from cloudllm_sync.values import Message, Role
 
-__all__ = ["EstimateTokens", "estimate_tokens", "open_calls", "request_messages"]
+__all__ = ["EstimateTokens", "Request", "estimate_tokens", "open_calls", "request_messages"]
 
 EstimateTokens = Callable[[Message], int]
 _Ids = set[Optional[str]]
 
 # What providers count for a picture of usual size; the longest side decides, not the bytes.
 _TOKENS_PER_ATTACHMENT = 1600
+
+
+@attrs.frozen(slots=True)
+class Request:
+    """What a turn sends; `is_all` if nothing of the history that was given is left out."""
+
+    messages: tuple[Message, ...] = attrs.field(repr=False)
+    is_all: bool
 
 
 def estimate_tokens(message: Message) -> int:
@@ -102,7 +110,7 @@ def request_messages(
     *,
     max_tokens: int,
     estimate: EstimateTokens,
-) -> tuple[Message, ...]:
+) -> Request:
     """What to send: the system prompt, as much of the newest history as fits, the new messages.
 
     Without new messages, the last exchange of the history counts as new: it is always sent.
@@ -126,4 +134,4 @@ def request_messages(
             break
         kept.append(group)
     fitting = [message for group in reversed(kept) for message in group]
-    return (*system, *_without_orphans([*fitting, *new]))
+    return Request((*system, *_without_orphans([*fitting, *new])), left >= 0)

@@ -7,20 +7,22 @@ from collections.abc import Iterable, Sequence
 from typing import NoReturn, Optional, Union
 
 from cloudllm_sync.clients.wrapper import ClientWrapper
-from cloudllm_sync.errors import ConfigurationError, StreamingNotSupportedError
+from cloudllm_sync.errors import ConfigurationError
 from cloudllm_sync.session.arguments import (
     Said,
+    check_session,
+    checked_lease,
     checked_options,
-    checked_text,
     message_of,
     said,
     system,
 )
 from cloudllm_sync.session.conversation import Conversation, Partial, Wish
 from cloudllm_sync.session.history import EstimateTokens, estimate_tokens as by_bytes, open_calls
-from cloudllm_sync.session.stores import SessionStore
+from cloudllm_sync.session.leases import LEASE_S
+from cloudllm_sync.session.stores import SessionStore, checked_session_id
 from cloudllm_sync.session.stores.memory import MemoryStore
-from cloudllm_sync.session.turns import Ticket, checked_timeout
+from cloudllm_sync.session.turns import checked_timeout
 from cloudllm_sync.streaming.handle import OnChunk, OnError, OnFinish, StreamHandle
 from cloudllm_sync.streaming.stream import ChatStream
 from cloudllm_sync.transport.credentials import hides_arguments
@@ -57,6 +59,7 @@ class LLMSession:
         turn_timeout: Seconds to wait for other turns of this session, then SessionBusyError;
             0 refuses at once.
         estimate_tokens: Counts the tokens of a message.
+        lease_s: Seconds after which a killed process no longer keeps the session from others.
 
     Raises:
         ConfigurationError: Something in these cannot work.
@@ -75,19 +78,11 @@ class LLMSession:
         partial: Partial = "discard",
         turn_timeout: float = 300.0,
         estimate_tokens: EstimateTokens = by_bytes,
+        lease_s: float = LEASE_S,
     ) -> None:
         prompt = system("system_prompt", system_prompt)
         del system_prompt  # tools that report errors show local variables
-        if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
-            raise ConfigurationError(f"max_tokens must be a positive number, not {max_tokens!r}")
-        if partial not in ("discard", "keep"):
-            raise ConfigurationError(f"partial must be 'discard' or 'keep', not {partial!r}")
-        if not hasattr(client, "send_message"):
-            raise ConfigurationError(
-                f"client must be a client, not {type(client).__name__}: make an OpenAIClient, say"
-            )
-        if not callable(estimate_tokens):
-            raise ConfigurationError(f"estimate_tokens must be callable, not {estimate_tokens!r}")
+        check_session(client, max_tokens, partial, estimate_tokens)
         self._options = checked_options(options)
         self._turn_timeout = checked_timeout(turn_timeout)
         self._conversation = Conversation(
@@ -95,11 +90,12 @@ class LLMSession:
             system=prompt,
             max_tokens=max_tokens,
             session_id=(
-                str(uuid.uuid4()) if session_id is None else checked_text("session_id", session_id)
+                str(uuid.uuid4()) if session_id is None else checked_session_id(session_id)
             ),
             store=MemoryStore() if store is None else store,
             partial=partial,
             estimate=estimate_tokens,
+            lease_s=checked_lease(lease_s),
         )
 
     # --- turns ---
@@ -147,7 +143,7 @@ class LLMSession:
         """
         new = said(role, content, attachments)
         del content, attachments  # as above
-        return self._open(self._wish(new, tools, options, timeouts, turn_timeout))
+        return self._conversation.open_turn(self._wish(new, tools, options, timeouts, turn_timeout))
 
     @hides_arguments
     def start_message_stream(
@@ -175,7 +171,7 @@ class LLMSession:
         new = said(role, content, attachments)
         del content, attachments  # as above
         wish = self._wish(new, tools, options, timeouts, turn_timeout)
-        return self._start(wish, on_chunk, on_finish, on_error)
+        return self._conversation.start(wish, on_chunk, on_finish, on_error)
 
     @hides_arguments
     def ask(
@@ -211,7 +207,8 @@ class LLMSession:
         """
         new = said(Role.USER, content, attachments)
         del content, attachments  # as above
-        return self._streamed(self._open(self._wish(new, tools, options, timeouts, turn_timeout)))
+        wish = self._wish(new, tools, options, timeouts, turn_timeout)
+        return self._conversation.streamed(self._conversation.open_turn(wish))
 
     @hides_arguments
     def submit(
@@ -231,7 +228,7 @@ class LLMSession:
         new = said(Role.USER, content, attachments)
         del content, attachments  # as above
         wish = self._wish(new, tools, options, timeouts, turn_timeout)
-        return self._start(wish, on_chunk, on_finish, on_error)
+        return self._conversation.start(wish, on_chunk, on_finish, on_error)
 
     def send_current_history(
         self,
@@ -253,7 +250,9 @@ class LLMSession:
         turn_timeout: Optional[float] = None,
     ) -> Optional[ChatStream]:
         """`send_current_history()` as a stream. None if the client cannot stream."""
-        return self._open(self._wish(Said(), tools, options, timeouts, turn_timeout))
+        return self._conversation.open_turn(
+            self._wish(Said(), tools, options, timeouts, turn_timeout)
+        )
 
     # --- the history ---
 
@@ -279,7 +278,7 @@ class LLMSession:
                     f"no tool call {tool_call_id!r} waits for a result: open are "
                     f"{', '.join(waiting) or 'none'}"
                 )
-            self._conversation.append(state, new)
+            self._conversation.ledger.append(state, new, None)
 
     def clear_history(self) -> None:
         """Forget the messages; usage and system prompt stay. Waits for a running turn.
@@ -288,7 +287,7 @@ class LLMSession:
             SessionBusyError: A turn does not end in time.
         """
         with self._conversation.change(self._turn_timeout) as state:
-            self._conversation.clear(state)
+            self._conversation.ledger.clear(state)
 
     @hides_arguments
     def set_system_prompt(self, text: str) -> None:
@@ -297,29 +296,33 @@ class LLMSession:
 
     @property
     def history(self) -> tuple[Message, ...]:
-        """All messages of whole turns, without the system prompt. Never waits."""
-        return self._conversation.state.messages
+        """All messages of whole turns, without the system prompt. Never waits for a turn.
+
+        Raises:
+            StoreError: They have to be read, and cannot be.
+        """
+        return self._conversation.ledger.all_messages()
 
     @property
     def request_messages(self) -> tuple[Message, ...]:
         """What `send_current_history()` would send now, trimmed to `max_tokens`."""
-        return self._conversation.request(self._conversation.state, ())
+        return self._conversation.read(Said())[1].messages
 
     @property
     def token_usage(self) -> TokenUsage:
         """Tokens used by all turns whose usage is known."""
-        return self._conversation.state.usage
+        return self._conversation.ledger.seen.usage
 
     @property
     def last_token_usage(self) -> Optional[TokenUsage]:
         """Tokens used by the last turn; None before the first, and where unknown."""
-        return self._conversation.state.last_usage
+        return self._conversation.ledger.seen.last_usage
 
     @property
     def estimated_history_tokens(self) -> int:
         """About how many tokens the whole history is, system prompt included."""
         conversation = self._conversation
-        messages = (*conversation.system, *conversation.state.messages)
+        messages = (*conversation.system, *conversation.ledger.all_messages())
         return sum(map(conversation.estimate, messages))
 
     @property
@@ -335,7 +338,7 @@ class LLMSession:
     @property
     def session_id(self) -> str:
         """The conversation's name in the store."""
-        return self._conversation.session_id
+        return self._conversation.ledger.session_id
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -363,36 +366,3 @@ class LLMSession:
                 self._turn_timeout if turn_timeout is None else checked_timeout(turn_timeout)
             ),
         )
-
-    def _enter(self, wish: Wish) -> Ticket:
-        return self._conversation.queue.enter(refuse=wish.turn_timeout_s == 0)
-
-    def _open(self, wish: Wish) -> Optional[ChatStream]:
-        return self._conversation.stream(wish, self._enter(wish))
-
-    def _start(
-        self,
-        wish: Wish,
-        on_chunk: Optional[OnChunk],
-        on_finish: Optional[OnFinish],
-        on_error: Optional[OnError],
-    ) -> StreamHandle:
-        ticket = self._enter(wish)
-
-        def open_stream() -> ChatStream:
-            return self._streamed(self._conversation.stream(wish, ticket))
-
-        try:
-            return StreamHandle(
-                open_stream, on_chunk=on_chunk, on_finish=on_finish, on_error=on_error
-            )
-        except BaseException:
-            ticket.release()  # no thread could be started
-            raise
-
-    def _streamed(self, stream: Optional[ChatStream]) -> ChatStream:
-        if stream is None:
-            raise StreamingNotSupportedError(
-                f"{self._conversation.client.provider_name} cannot stream: use send_message()"
-            )
-        return stream

@@ -32,7 +32,7 @@ def result(call, text="r"):
 
 
 def trimmed(history, new=(), *, prompt=(), max_tokens=1000, estimate=lambda message: 1):
-    return request_messages(prompt, history, new, max_tokens=max_tokens, estimate=estimate)
+    return request_messages(prompt, history, new, max_tokens=max_tokens, estimate=estimate).messages
 
 
 @pytest.mark.parametrize(

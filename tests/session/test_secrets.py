@@ -47,7 +47,7 @@ class Failing(MemoryStore):
 
     broken = ()
 
-    def load(self, session_id):
+    def load(self, session_id, *, newest=None):
         return self._do("load", super().load, session_id)
 
     def append(self, session_id, base_version, messages, usage):

@@ -43,6 +43,7 @@ from cloudllm_sync import (
     Role,
     ServerError,
     SessionBusyError,
+    SessionInfo,
     SessionStore,
     StoredSession,
     StoreError,
@@ -290,12 +291,20 @@ class OwnClient:
         """It cannot stream."""
 
 
-class OwnStore:
+class OwnStore(SessionStore):
     """A store of a user's own."""
 
-    def load(self, session_id: str) -> StoredSession:
+    leases_end = True
+
+    def load(self, session_id: str, *, newest: Optional[int] = None) -> StoredSession:
         """The conversation."""
-        return StoredSession()
+        stored = StoredSession()
+        version: int = stored.version
+        messages: tuple[Message, ...] = stored.messages
+        length: int = stored.length
+        usage: tuple[TokenUsage, Optional[TokenUsage]] = (stored.usage, stored.last_usage)
+        print(version, messages, length, usage, stored.notes)
+        return stored
 
     def append(
         self,
@@ -303,18 +312,32 @@ class OwnStore:
         base_version: int,
         messages: Sequence[Message],
         usage: Optional[TokenUsage],
-    ) -> StoredSession:
+        *,
+        notes: Optional[Mapping[str, Any]] = None,
+    ) -> None:
         """Add to it."""
-        return StoredSession(base_version + 1, tuple(messages))
 
-    def clear(self, session_id: str, base_version: int) -> StoredSession:
+    def clear(self, session_id: str, base_version: int) -> None:
         """Empty it."""
-        stored = StoredSession(base_version + 1)
-        version: int = stored.version
-        messages: tuple[Message, ...] = stored.messages
-        usage: tuple[TokenUsage, Optional[TokenUsage]] = (stored.usage, stored.last_usage)
-        print(version, messages, usage)
-        return stored
+
+    def delete(self, session_id: str) -> None:
+        """Forget it."""
+
+    def sessions(
+        self, *, prefix: str = "", after: str = "", limit: int = 100
+    ) -> tuple[SessionInfo, ...]:
+        """What there is."""
+        return (SessionInfo("a", 2, TokenUsage(1, 2, 3), 0.0),)
+
+    def lease(self, session_id: str, owner: str, seconds: float) -> float:
+        """Work alone."""
+        return 0.0
+
+    def release(self, session_id: str, owner: str) -> None:
+        """Let others."""
+
+    def close(self) -> None:
+        """The end."""
 
 
 def stores() -> tuple[SessionStore, ...]:
