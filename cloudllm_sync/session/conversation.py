@@ -32,7 +32,7 @@ from cloudllm_sync.streaming.stream import ChatStream
 from cloudllm_sync.transport.cancellation import current_cancellation
 from cloudllm_sync.transport.credentials import hides_arguments
 from cloudllm_sync.transport.forks import renew_in_children
-from cloudllm_sync.values import ChatOptions, Message, Timeouts, TokenUsage, ToolDefinition
+from cloudllm_sync.values import ChatOptions, Message, Role, Timeouts, TokenUsage, ToolDefinition
 
 __all__ = ["Conversation", "Partial", "Turn", "Wish", "as_failure"]
 
@@ -205,7 +205,7 @@ class Conversation:
         ticket = self.queue.enter()
         lease = self._wait(ticket, timeout_s)
         try:
-            state = self.ledger.load(_FIRST_PAGE)
+            state = self._newest_exchange()
             self.ledger.see(state)
             yield state
         finally:
@@ -230,6 +230,16 @@ class Conversation:
             lease.release()
             ticket.release()
             raise
+
+    def _newest_exchange(self) -> StoredSession:
+        """The newest messages, the one with the calls that the last results answer among them."""
+        page = _FIRST_PAGE
+        while True:
+            state = self.ledger.load(page)
+            begins = any(message.role is not Role.TOOL for message in state.messages)
+            if begins or len(state.messages) == state.length:
+                return state
+            page *= 4
 
     def _enter(self, wish: Wish) -> Ticket:
         return self.queue.enter(refuse=wish.turn_timeout_s == 0)

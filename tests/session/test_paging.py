@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cloudllm_sync import LLMSession, MemoryStore, Message, Role
+from cloudllm_sync import LLMSession, MemoryStore, Message, Role, ToolCall
 
 
 class Counting(MemoryStore):
@@ -115,3 +115,17 @@ def test_request_that_would_be_sent_is_read_from_the_store(long_talk, serve, con
     other.ask("and now?")
 
     assert session.request_messages[-1].content == "new"
+
+
+def test_result_finds_its_call_behind_a_page_of_results(talk):
+    """However many calls a reply had."""
+    store = MemoryStore()
+    calls = tuple(ToolCall(f"c{n}", "look", "{}") for n in range(101))
+    results = [Message(Role.TOOL, "found", tool_call_id=f"c{n}") for n in range(100)]
+    store.append("many", 0, [Message(Role.ASSISTANT, "", tool_calls=calls), *results], None)
+    session, _ = talk(store=store, session_id="many")
+
+    session.inject_message(Role.TOOL, "the last", tool_call_id="c100")
+
+    assert session.history[-1].content == "the last"
+    assert len(session.history) == 102
