@@ -42,6 +42,14 @@ class Ending(MemoryStore):
         return super().lease(session_id, owner, seconds)
 
 
+def no_keeper_is_left(patience_s):
+    """Whether the thread that renews leases has ended."""
+    keepers = [thread for thread in threading.enumerate() if thread.name == "cloudllm-leases"]
+    for keeper in keepers:
+        keeper.join(patience_s)
+    return not any(keeper.is_alive() for keeper in keepers)
+
+
 @pytest.fixture
 def gate():
     """Holds a reply back until the test sets it."""
@@ -139,10 +147,7 @@ def test_lease_is_renewed_while_the_turn_lasts(talk, gate, patience_s):
 
     assert asked == [True] * 5
     assert handle.result(patience_s)
-    keepers = [thread for thread in threading.enumerate() if thread.name == "cloudllm-leases"]
-    for keeper in keepers:
-        keeper.join(patience_s)
-    assert not any(keeper.is_alive() for keeper in keepers)
+    assert no_keeper_is_left(patience_s)
 
 
 def test_lost_lease_leaves_it_to_the_version(talk, gate, patience_s, caplog):
@@ -155,6 +160,7 @@ def test_lost_lease_leaves_it_to_the_version(talk, gate, patience_s, caplog):
     assert store.asked.acquire(timeout=patience_s)
     store.lost.set()
     assert store.asked.acquire(timeout=patience_s)
+    assert no_keeper_is_left(patience_s)  # there is nothing to renew
     store.append("a", 0, [], None)
     gate.set()
 
