@@ -18,6 +18,7 @@ NAME = "cloudllm_sync"
 FLOORS = (
     ("attachments",),
     ("values",),
+    ("records",),
     ("errors",),
     ("codecs",),
     ("transport",),
