@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
+import shutil
 import socket
 import ssl
+import subprocess
 import threading
 import time
 import traceback
@@ -257,3 +260,40 @@ def report_of():
 def things_in():
     """Everything that can be reached from a value, by id."""
     return _things_in
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _answers_ping(port):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0) as talk:
+        talk.sendall(b"PING\r\n")
+        return talk.recv(16).startswith(b"+PONG")
+    return False
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory):
+    """The URL of a redis-server of this test run's own."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("needs redis-server: Debian's package has it")
+    port = _free_port()
+    options = ("--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
+    process = subprocess.Popen(
+        [program, "--port", str(port), *options, "--dir", str(tmp_path_factory.mktemp("redis"))],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + PATIENCE_S
+        while not _answers_ping(port):
+            assert process.poll() is None, "redis-server has ended"
+            assert time.monotonic() < deadline, "redis-server does not answer"
+            time.sleep(0.01)  # a program of others: nothing here can tell when it listens
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        process.kill()
+        process.wait()
