@@ -46,12 +46,16 @@ if TYPE_CHECKING:
         StreamInterrupted,
         StreamProtocolError,
         StreamTooLargeError,
+        ToolRoundsError,
         TransportError,
         UnsupportedOptionError,
     )
+    from cloudllm_sync.session.running import RunStream
     from cloudllm_sync.session.session import LLMSession
     from cloudllm_sync.session.stores import SessionInfo, SessionStore, StoredSession
     from cloudllm_sync.session.stores.memory import MemoryStore
+    from cloudllm_sync.session.tool_calls import ToolResult
+    from cloudllm_sync.session.tools import Tool, tool
     from cloudllm_sync.streaming.handle import StreamHandle
     from cloudllm_sync.streaming.observer import CallInfo, Observer
     from cloudllm_sync.streaming.stream import ChatStream
@@ -103,6 +107,7 @@ __all__ = [
     "RateLimitError",
     "RequestTimeoutError",
     "Role",
+    "RunStream",
     "ServerError",
     "SessionBusyError",
     "SessionInfo",
@@ -118,15 +123,19 @@ __all__ = [
     "StreamingNotSupportedError",
     "Timeouts",
     "TokenUsage",
+    "Tool",
     "ToolCall",
     "ToolCallDelta",
     "ToolDefinition",
+    "ToolResult",
+    "ToolRoundsError",
     "TransportError",
     "UnsupportedOptionError",
     "__version__",
     "add_provider",
     "known_providers",
     "open_client",
+    "tool",
 ]
 
 __version__ = "0.1.0.dev0"
@@ -151,11 +160,14 @@ _NAMES = {
         "ConfigurationError ConnectError ContextLengthError QuotaExceededError RateLimitError "
         "RequestTimeoutError ServerError SessionBusyError StoreError StreamCancelled "
         "StreamError StreamingNotSupportedError StreamInterrupted StreamProtocolError "
-        "StreamTooLargeError TransportError UnsupportedOptionError"
+        "StreamTooLargeError ToolRoundsError TransportError UnsupportedOptionError"
     ),
+    "session.running": "RunStream",
     "session.session": "LLMSession",
     "session.stores": "SessionInfo SessionStore StoredSession",
     "session.stores.memory": "MemoryStore",
+    "session.tool_calls": "ToolResult",
+    "session.tools": "Tool tool",
     "streaming.handle": "StreamHandle",
     "streaming.observer": "CallInfo Observer",
     "streaming.stream": "ChatStream",

@@ -19,6 +19,7 @@
     │   ├── StreamProtocolError
     │   └── StreamTooLargeError
     ├── StreamCancelled
+    ├── ToolRoundsError
     ├── SessionBusyError                 .waited_s
     └── StoreError                       .reply
         └── CommitConflictError
@@ -56,6 +57,7 @@ __all__ = [
     "StreamProtocolError",
     "StreamTooLargeError",
     "StreamingNotSupportedError",
+    "ToolRoundsError",
     "TransportError",
     "UnsupportedOptionError",
 ]
@@ -208,6 +210,10 @@ class StreamTooLargeError(StreamError):
 
 class StreamCancelled(CloudLLMError):
     """`cancel()` or `close()` was called, or a callback raised (then it is the cause)."""
+
+
+class ToolRoundsError(CloudLLMError):
+    """The model wanted more rounds than `max_rounds`; `partial` is the last reply."""
 
 
 class SessionBusyError(CloudLLMError):

@@ -16,7 +16,7 @@ NAME = "cloudllm_sync"
 
 # From ARCHITECTURE.md: a room imports itself and what stands above it.
 FLOORS = (
-    ("attachments",),
+    ("attachments", "schemas"),
     ("values",),
     ("records",),
     ("errors",),

@@ -133,7 +133,7 @@ class Conversation:
         """A turn whose reply comes at once."""
         turn = self.begin(wish, self.queue.enter())
         try:
-            reply = self.client.send_message(turn.request, wish.tools, **wish.given())
+            reply = self.send(turn, wish)
         except BaseException as error:
             turn.settle(None, as_failure(error))
             raise
@@ -156,7 +156,7 @@ class Conversation:
 
     def open_turn(self, wish: Wish) -> Optional[ChatStream]:
         """`stream()` for a caller who has no ticket yet."""
-        return self.stream(wish, self._enter(wish))
+        return self.stream(wish, self.enter(wish))
 
     def start(
         self,
@@ -166,7 +166,7 @@ class Conversation:
         on_error: Optional[OnError],
     ) -> StreamHandle:
         """A turn whose reply is streamed on a worker thread. It is in the queue on return."""
-        ticket = self._enter(wish)
+        ticket = self.enter(wish)
 
         def open_stream() -> ChatStream:
             return self.streamed(self.stream(wish, ticket))
@@ -190,6 +190,10 @@ class Conversation:
                 f"{self.client.provider_name} cannot stream: use send_message()"
             )
         return stream
+
+    def send(self, turn: Turn, wish: Wish) -> Message:
+        """The client's answer to a turn's request, whole."""
+        return self.client.send_message(turn.request, wish.tools, **wish.given())
 
     def open(self, turn: Turn, wish: Wish) -> Optional[ChatStream]:
         """The client's answer to a turn's request as a stream; None if it cannot."""
@@ -241,7 +245,8 @@ class Conversation:
                 return state
             page *= 4
 
-    def _enter(self, wish: Wish) -> Ticket:
+    def enter(self, wish: Wish) -> Ticket:
+        """A place in the queue of this object's turns."""
         return self.queue.enter(refuse=wish.turn_timeout_s == 0)
 
     def _wait(self, ticket: Ticket, timeout_s: float) -> Lease:
@@ -272,6 +277,7 @@ class Turn:
     request: tuple[Message, ...] = attrs.field(repr=False)
     _rounds: Said = attrs.field(factory=Said)
     _usage: Optional[TokenUsage] = None
+    _settled: bool = False
 
     def add_round(self, messages: Sequence[Message]) -> None:
         """A reply that asked for tools, and their results: the turn's `request` has them from now.
@@ -288,9 +294,14 @@ class Turn:
     def settle(self, reply: Optional[Message], error: Optional[CloudLLMError]) -> None:
         """Its messages enter the history together, or none of them does; the next turn may begin.
 
+        Only the first call counts.
+
         Raises:
             StoreError: They could not be saved; `reply` is in it.
         """
+        if self._settled:
+            return
+        self._settled = True
         try:
             if reply is not None:
                 self._commit(reply)

@@ -20,6 +20,8 @@ from cloudllm_sync.session.arguments import (
 from cloudllm_sync.session.conversation import Conversation, Partial, Wish
 from cloudllm_sync.session.history import EstimateTokens, estimate_tokens as by_bytes, open_calls
 from cloudllm_sync.session.leases import LEASE_S
+from cloudllm_sync.session.readable import Readable
+from cloudllm_sync.session.running import MAX_ROUNDS, OnTool, RunStream, tool_set
 from cloudllm_sync.session.stores import SessionStore, checked_session_id
 from cloudllm_sync.session.stores.memory import MemoryStore
 from cloudllm_sync.session.turns import checked_timeout
@@ -32,7 +34,6 @@ from cloudllm_sync.values import (
     Message,
     Role,
     Timeouts,
-    TokenUsage,
     ToolDefinition,
 )
 
@@ -41,7 +42,7 @@ __all__ = ["LLMSession"]
 Tools = Optional[Sequence[ToolDefinition]]
 
 
-class LLMSession:
+class LLMSession(Readable):
     """A conversation with one client. Threads may share it: their turns come one after the other.
 
     A message and its reply enter the history together, when the reply is whole, before the loop
@@ -230,6 +231,76 @@ class LLMSession:
         wish = self._wish(new, tools, options, timeouts, turn_timeout)
         return self._conversation.start(wish, on_chunk, on_finish, on_error)
 
+    @hides_arguments
+    def run(
+        self,
+        role: Union[Role, str],
+        content: str,
+        tools: Iterable[ToolDefinition],
+        *,
+        max_rounds: int = MAX_ROUNDS,
+        on_chunk: Optional[OnChunk] = None,
+        on_tool: Optional[OnTool] = None,
+        attachments: Iterable[Attachment] = (),
+        options: Optional[ChatOptions] = None,
+        timeouts: Optional[Timeouts] = None,
+        turn_timeout: Optional[float] = None,
+    ) -> Message:
+        """Send a message, call the tools that the model asks for, until it has what it needs.
+
+        The callbacks come on this thread. All of it is one turn; see `RunStream`.
+
+        Args:
+            role: Who speaks.
+            content: What is said.
+            tools: Functions made tools by `@tool`.
+            max_rounds: The most replies to ask for.
+            on_chunk: Gets the chunks of all replies.
+            on_tool: Gets every call, with its result, as soon as that is there.
+            attachments: Go with the message.
+            options: For all rounds.
+            timeouts: For each round.
+            turn_timeout: Seconds to wait for other turns.
+
+        Raises:
+            CloudLLMError: As `send_message()`; ToolRoundsError after `max_rounds`.
+        """
+        with self.run_stream(
+            role,
+            content,
+            tools,
+            max_rounds=max_rounds,
+            on_tool=on_tool,
+            attachments=attachments,
+            options=options,
+            timeouts=timeouts,
+            turn_timeout=turn_timeout,
+        ) as chunks:
+            if on_chunk is not None:
+                for chunk in chunks:
+                    on_chunk(chunk)
+            return chunks.result()
+
+    @hides_arguments
+    def run_stream(
+        self,
+        role: Union[Role, str],
+        content: str,
+        tools: Iterable[ToolDefinition],
+        *,
+        max_rounds: int = MAX_ROUNDS,
+        on_tool: Optional[OnTool] = None,
+        attachments: Iterable[Attachment] = (),
+        options: Optional[ChatOptions] = None,
+        timeouts: Optional[Timeouts] = None,
+        turn_timeout: Optional[float] = None,
+    ) -> RunStream:
+        """`run()` as an iterator of the chunks of all its rounds."""
+        new = said(role, content, attachments)
+        del content, attachments  # as above
+        wish = self._wish(new, tool_set(tools), options, timeouts, turn_timeout)
+        return RunStream(self._conversation, wish, max_rounds=max_rounds, on_tool=on_tool)
+
     def send_current_history(
         self,
         tools: Tools = None,
@@ -293,52 +364,6 @@ class LLMSession:
     def set_system_prompt(self, text: str) -> None:
         """Another system prompt, from the next turn on; empty for none."""
         self._conversation.set_system(system("the system prompt", text))
-
-    @property
-    def history(self) -> tuple[Message, ...]:
-        """All messages of whole turns, without the system prompt. Never waits for a turn.
-
-        Raises:
-            StoreError: They have to be read, and cannot be.
-        """
-        return self._conversation.ledger.all_messages()
-
-    @property
-    def request_messages(self) -> tuple[Message, ...]:
-        """What `send_current_history()` would send now, trimmed to `max_tokens`."""
-        return self._conversation.read(Said())[1].messages
-
-    @property
-    def token_usage(self) -> TokenUsage:
-        """Tokens used by all turns whose usage is known."""
-        return self._conversation.ledger.seen.usage
-
-    @property
-    def last_token_usage(self) -> Optional[TokenUsage]:
-        """Tokens used by the last turn; None before the first, and where unknown."""
-        return self._conversation.ledger.seen.last_usage
-
-    @property
-    def estimated_history_tokens(self) -> int:
-        """About how many tokens the whole history is, system prompt included."""
-        conversation = self._conversation
-        messages = (*conversation.system, *conversation.ledger.all_messages())
-        return sum(map(conversation.estimate, messages))
-
-    @property
-    def model_name(self) -> str:
-        """The model that answers."""
-        return self._conversation.client.model_name
-
-    @property
-    def max_tokens(self) -> int:
-        """The longest request, by estimate."""
-        return self._conversation.max_tokens
-
-    @property
-    def session_id(self) -> str:
-        """The conversation's name in the store."""
-        return self._conversation.ledger.session_id
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(

@@ -59,8 +59,10 @@ from cloudllm_sync import (
     ToolCall,
     ToolCallDelta,
     ToolDefinition,
+    ToolResult,
     TransportError,
     UnsupportedOptionError,
+    tool,
 )
 from cloudllm_sync.clients.grok import Model as GrokModel
 from cloudllm_sync.clients.openai import Model as OpenAIModel
@@ -345,6 +347,26 @@ def stores() -> tuple[SessionStore, ...]:
     return MemoryStore(), OwnStore()
 
 
+@tool
+def adds(a: int, b: int = 0) -> int:
+    """Adds."""
+    return a + b
+
+
+@tool(name="subtract", timeout_s=2)
+def subtracts(a: int, b: int) -> int:
+    """Subtracts."""
+    return a - b
+
+
+def told(call: ToolCall, result: ToolResult) -> None:
+    """Of a call."""
+    definitions: list[ToolDefinition] = [adds, subtracts]
+    content: str = result.content
+    error: Optional[Exception] = result.error
+    print(call.name, content, error, result.elapsed_s, definitions)
+
+
 def words(message: Message) -> int:
     """An estimate of a user's own."""
     return len(message.content.split())
@@ -389,6 +411,13 @@ def sessions(client: Client, tools: Sequence[ToolDefinition]) -> None:
         session.inject_message(Role.TOOL, "result", tool_call_id=call.id)
     again: Message = session.send_current_history(tools, options=options, turn_timeout=1)
     streamed: Optional[ChatStream] = session.stream_current_history(tools, timeouts=timeouts)
+    run: Message = session.run("user", "hi", [adds], on_tool=told, on_chunk=on_chunk, max_rounds=3)
+    with session.run_stream("user", "hi", [adds], on_tool=told) as rounds:
+        for piece in rounds:
+            on_chunk(piece)
+        ended: Message = rounds.result()
+        so_far: tuple[Message, ...] = rounds.messages
+    print(run, ended, so_far)
     session.clear_history()
     session.set_system_prompt("Be kind.")
     history: tuple[Message, ...] = session.history + session.request_messages

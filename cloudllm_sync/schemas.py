@@ -1,0 +1,72 @@
+"""JSON Schemas of Python types, by msgspec (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+__all__ = ["schema_of"]
+
+_NAME = "{name}"  # what a reference says: the name alone
+_DEFS = "#/$defs/"
+
+
+def schema_of(kind: Any) -> dict[str, Any]:
+    """The JSON Schema of a type: plain types, attrs classes, dataclasses, enums, lists of them.
+
+    What it refers to stands in its place, as some providers take no `$ref`; only what holds itself
+    is referred to.
+
+    Raises:
+        TypeError: It has no JSON form.
+    """
+    (schema,), known = msgspec.json.schema_components([kind], ref_template=_NAME)
+    looped = {name for name in known if _leads_to(name, known[name], known, set())}
+    # The outermost is no reference in any case: providers want an object there.
+    found: dict[str, Any] = _inlined(known.get(schema.get("$ref", ""), schema), known, looped)
+    if looped & _names_in(found):
+        found["$defs"] = {name: _inlined(known[name], known, looped) for name in sorted(looped)}
+    return found
+
+
+def _leads_to(name: str, schema: Any, known: Mapping[str, Any], passed: set[str]) -> bool:
+    """Whether a schema refers to this name, directly or by others."""
+    for other in _references(schema):
+        if other == name:
+            return True
+        if other not in passed:
+            passed.add(other)
+            if _leads_to(name, known[other], known, passed):
+                return True
+    return False
+
+
+def _references(schema: Any) -> list[str]:
+    if isinstance(schema, dict):
+        own = [schema["$ref"]] if isinstance(schema.get("$ref"), str) else []
+        return own + [name for part in schema.values() for name in _references(part)]
+    if isinstance(schema, list):
+        return [name for part in schema for name in _references(part)]
+    return []
+
+
+def _names_in(schema: Any) -> set[str]:
+    return {reference.rpartition("/")[2] for reference in _references(schema)}
+
+
+def _inlined(schema: Any, known: Mapping[str, Any], looped: set[str]) -> Any:
+    """The schema with what it refers to in place of the references."""
+    if isinstance(schema, list):
+        return [_inlined(part, known, looped) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: _inlined(part, known, looped) for name, part in schema.items()}
+    name = found.get("$ref")
+    if not isinstance(name, str):
+        return found
+    if name in looped:
+        return {**found, "$ref": _DEFS + name}
+    del found["$ref"]
+    return {**_inlined(known[name], known, looped), **found}
