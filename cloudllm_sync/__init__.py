@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from cloudllm_sync.clients.fallback import FallbackClient
     from cloudllm_sync.clients.gemini import GeminiClient
     from cloudllm_sync.clients.grok import GrokClient
+    from cloudllm_sync.clients.mapping import MapResult
     from cloudllm_sync.clients.ollama import OllamaClient
     from cloudllm_sync.clients.openai import OpenAIClient
+    from cloudllm_sync.clients.pace import RateLimit
     from cloudllm_sync.clients.registry import add_provider, known_providers, open_client
     from cloudllm_sync.clients.responses import OpenAIResponsesClient
     from cloudllm_sync.clients.wrapper import ClientWrapper
@@ -95,6 +97,7 @@ __all__ = [
     "GrokClient",
     "LLMSession",
     "Limits",
+    "MapResult",
     "MemoryStore",
     "Message",
     "MessageChunk",
@@ -104,6 +107,7 @@ __all__ = [
     "OpenAICompatibleClient",
     "OpenAIResponsesClient",
     "QuotaExceededError",
+    "RateLimit",
     "RateLimitError",
     "RequestTimeoutError",
     "Role",
@@ -150,8 +154,10 @@ _NAMES = {
     "clients.fallback": "FallbackClient",
     "clients.gemini": "GeminiClient",
     "clients.grok": "GrokClient",
+    "clients.mapping": "MapResult",
     "clients.ollama": "OllamaClient",
     "clients.openai": "OpenAIClient",
+    "clients.pace": "RateLimit",
     "clients.registry": "add_provider known_providers open_client",
     "clients.responses": "OpenAIResponsesClient",
     "clients.wrapper": "ClientWrapper",

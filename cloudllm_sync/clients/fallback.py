@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from types import TracebackType
 from typing import NoReturn, Optional
 
@@ -11,6 +11,8 @@ import attrs
 
 from cloudllm_sync.clients.asking import Asking, Question, signed
 from cloudllm_sync.clients.client import Messages
+from cloudllm_sync.clients.mapping import MapResult, OnResult, Path, map_prompts
+from cloudllm_sync.clients.pace import RateLimit
 from cloudllm_sync.clients.wrapper import ClientWrapper
 from cloudllm_sync.codecs import ReplyFacts
 from cloudllm_sync.errors import CloudLLMError, ConfigurationError, StreamInterrupted
@@ -138,6 +140,35 @@ class FallbackClient:
             on_chunk=on_chunk,
             on_finish=on_finish,
             on_error=on_error,
+        )
+
+    def map(
+        self,
+        prompts: Iterable[Messages],
+        tools: Optional[Iterable[ToolDefinition]] = None,
+        *,
+        workers: int = 8,
+        on_result: Optional[OnResult] = None,
+        on_error: Optional[OnResult] = None,
+        ordered: bool = True,
+        rate: Optional[RateLimit] = None,
+        results: Optional[Path] = None,
+        options: Optional[ChatOptions] = None,
+        timeouts: Optional[Timeouts] = None,
+    ) -> Generator[MapResult, None, None]:
+        """`Client.map()`, each prompt by the first client that answers it."""
+        return map_prompts(
+            self,
+            prompts,
+            workers=workers,
+            on_result=on_result,
+            on_error=on_error,
+            ordered=ordered,
+            tools=tools,
+            options=options,
+            timeouts=timeouts,
+            rate=rate,
+            results=results,
         )
 
     def close(self) -> None:

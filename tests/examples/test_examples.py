@@ -425,3 +425,32 @@ def test_browser_that_leaves_ends_the_reply(flask_url):
         with urllib.request.urlopen(asking(flask_url(*at(server))), timeout=PATIENCE_S) as answer:
             assert answer.read(5) == b"word "
         assert server.wait_until_idle(PATIENCE_S)
+
+
+# many_at_once.py, celery_batch.py
+
+
+def test_many_at_once_goes_on_where_it_was(run):
+    """The second run reads what the first one was told, and asks for what failed."""
+    with FakeServer(error_reply(400, "not now"), default="Nice.") as server:
+        status, printed, complaint = run("many_at_once.py", *at(server))
+        assert (status, complaint) == (0, "")
+        assert printed.count(": Nice.\n") == 7
+        assert re.search(r"\[\w+: BadRequestError: .*not now", printed)
+        status, printed, complaint = run("many_at_once.py", *at(server))
+
+        assert len(server.requests) == 8 + 1
+    assert (status, complaint) == (0, "")
+    assert printed.count(" (kept): Nice.\n") == 7
+    assert printed.count(": Nice.\n") == 8
+
+
+def test_celery_batch_answers_by_a_worker(run, redis_server, monkeypatch):
+    """A real worker, a real broker."""
+    monkeypatch.delenv("PYTHONWARNINGS")  # of celery's own
+
+    status, printed, _ = run("celery_batch.py", "--redis", redis_server)
+
+    assert status == 0
+    assert "Cologne: You said 'One sentence about Cologne.'" in printed
+    assert printed.count("One sentence about") == 8
