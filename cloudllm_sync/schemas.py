@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["schema_of"]
+__all__ = ["has_free_keys", "holds_itself", "reply_schema", "schema_of"]
 
 _NAME = "{name}"  # what a reference says: the name alone
 _DEFS = "#/$defs/"
@@ -28,6 +28,51 @@ def schema_of(kind: Any) -> dict[str, Any]:
     found: dict[str, Any] = _inlined(known.get(schema.get("$ref", ""), schema), known, looped)
     if looped & _names_in(found):
         found["$defs"] = {name: _inlined(known[name], known, looped) for name in sorted(looped)}
+    return found
+
+
+def reply_schema(kind: Any) -> dict[str, Any]:
+    """The schema of a reply that is an object of this class: all of its fields have to be there,
+    and no others, as OpenAI and Claude want it.
+
+    Raises:
+        TypeError: It has no JSON form, or one that is no object.
+    """
+    schema = schema_of(kind)
+    if schema.get("type") != "object" or "properties" not in schema:
+        raise TypeError(f"{kind!r} is no class with fields")
+    strict: dict[str, Any] = _strict(schema)
+    return strict
+
+
+def has_free_keys(schema: Any) -> bool:
+    """Whether an object in it may have any keys, as a `dict` does: strict modes take none."""
+    if isinstance(schema, list):
+        return any(map(has_free_keys, schema))
+    if not isinstance(schema, dict):
+        return False
+    if schema.get("type") == "object" and schema.get("additionalProperties") is not False:
+        return True
+    return any(map(has_free_keys, schema.values()))
+
+
+def holds_itself(schema: Mapping[str, Any]) -> bool:
+    """Whether it refers to itself, which some providers do not take."""
+    return "$defs" in schema
+
+
+def _strict(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_strict(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: _strict(part) for name, part in schema.items() if name != "default"}
+    properties = schema.get("properties")
+    if schema.get("type") == "object" and isinstance(properties, dict):
+        # By hand: a property may be called "default".
+        found["properties"] = {name: _strict(part) for name, part in properties.items()}
+        found["required"] = list(properties)
+        found["additionalProperties"] = False
     return found
 
 

@@ -12,11 +12,13 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any, Optional, Union
+from typing import Any, Optional, TypeVar, Union
 
 import attrs
 
 from cloudllm_sync.attachments import Attachment
+from cloudllm_sync.objects import parsed_reply
+from cloudllm_sync.schemas import reply_schema
 
 __all__ = [
     "Attachment",
@@ -31,6 +33,9 @@ __all__ = [
     "ToolCallDelta",
     "ToolDefinition",
 ]
+
+
+_Object = TypeVar("_Object")
 
 
 class Role(enum.Enum):
@@ -183,6 +188,27 @@ class Message:
     response_id: Optional[str] = attrs.field(default=None, kw_only=True)
     provider_state: Optional[Mapping[str, Any]] = attrs.field(default=None, kw_only=True)
 
+    def parsed(self, kind: type[_Object]) -> _Object:
+        """The reply as an object of a class: attrs, dataclass, TypedDict; `dict` takes any object.
+
+        Text around the JSON, a code fence say, is passed over.
+
+        Raises:
+            ValueError: It is no whole JSON, or does not fit; it says where.
+        """
+        if self.refusal and not self.content:
+            raise ValueError(f"no {_name(kind)}: the model refused")
+        try:
+            return parsed_reply(self.content, kind)
+        except ValueError as error:
+            why = {"length": ", as it was cut (finish_reason 'length')"}
+            cut = why.get(self.finish_reason or "", "")
+            raise ValueError(f"the reply is no {_name(kind)}{cut}: {error}") from None
+
+
+def _name(kind: object) -> str:
+    return getattr(kind, "__name__", None) or repr(kind)
+
 
 def _number(name: str, value: object, low: float, high: float, *, open_low: bool = False) -> None:
     """Refuse what is no number between `low` and `high` (None passes: the provider's default)."""
@@ -244,10 +270,11 @@ class ChatOptions:
     """How the model is to answer. None, or empty, leaves it to the provider's default.
 
     `tool_choice` is `auto`, `none`, `required`, or the name of one tool. `reasoning_effort` is the
-    provider's own word (`none`, `low`, `medium`, `high`, ...). `response_schema` is a JSON Schema
-    the reply has to fit. `cache` marks system prompt and history for prompt caching where that has
-    to be asked for (Claude); elsewhere it is automatic. `extra_body` is merged last into the
-    request's JSON and wins over all.
+    provider's own word (`none`, `low`, `medium`, `high`, ...). `response_schema` is what the
+    reply has to fit: a JSON Schema, or a class (attrs, dataclass, TypedDict) whose object
+    `Message.parsed()` and `ChatStream.objects()` then make. `cache` marks system prompt and
+    history for prompt caching where that has to be asked for (Claude); elsewhere it is automatic.
+    `extra_body` is merged last into the request's JSON and wins over all.
 
     Raises:
         ValueError: An unknown option, or a value that no provider could take.
@@ -260,7 +287,7 @@ class ChatOptions:
     seed: Optional[int] = None
     reasoning_effort: Optional[str] = None
     tool_choice: Optional[str] = None
-    response_schema: Optional[Mapping[str, Any]] = None
+    response_schema: Union[Mapping[str, Any], type, None] = None
     cache: Optional[bool] = None
     extra_body: Mapping[str, Any] = attrs.field(factory=dict, converter=_or_empty)
 
@@ -277,10 +304,24 @@ class ChatOptions:
         _word("tool_choice", self.tool_choice)
         if self.cache is not None and not isinstance(self.cache, bool):
             raise ValueError(f"cache must be True or False, not {self.cache!r}")
-        for name in ("response_schema", "extra_body"):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, Mapping):
-                raise ValueError(f"{name} must be a mapping, not {value!r}")
+        if not isinstance(self.extra_body, Mapping):
+            raise ValueError(f"extra_body must be a mapping, not {self.extra_body!r}")
+        if self.response_schema is not None and not isinstance(self.response_schema, Mapping):
+            try:
+                reply_schema(self.response_schema)
+            except TypeError as error:
+                raise ValueError(
+                    "response_schema must be a JSON Schema (a mapping), or a class with fields, "
+                    f"not {self.response_schema!r}: {error}"
+                ) from error
+
+    @property
+    def json_schema(self) -> Optional[Mapping[str, Any]]:
+        """`response_schema` as a JSON Schema."""
+        schema = self.response_schema
+        if schema is None or isinstance(schema, Mapping):
+            return schema
+        return reply_schema(schema)
 
     def over(self, base: ChatOptions | None) -> ChatOptions:
         """These options where they are set, those of `base` elsewhere; `extra_body` is merged."""

@@ -1,29 +1,30 @@
-"""A reply that fits a JSON Schema: read into Python, not into prose."""
+"""A reply that is an object of a class: shown while it arrives, checked when it is whole."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
+import attrs
 from client_from_args import NO_KEY, argument_parser, chosen_client
 
 from cloudllm_sync import ChatOptions
-from cloudllm_sync.testing import FakeServer
+from cloudllm_sync.testing import FakeServer, Reply
 
-SCHEMA = {
-    "title": "person",
-    "type": "object",
-    "properties": {
-        "name": {"type": "string"},
-        "born": {"type": "integer"},
-        "known_for": {"type": "array", "items": {"type": "string"}},
-    },
-    # OpenAI wants all of them required and no others allowed.
-    "required": ["name", "born", "known_for"],
-    "additionalProperties": False,
-}
-SCRIPT = '{"name": "Ada Lovelace", "born": 1815, "known_for": ["the first program", "notes"]}'
+
+@attrs.frozen
+class Person:
+    """What is asked for; its JSON Schema goes with the request."""
+
+    name: str
+    born: int
+    known_for: list[str]
+
+
+SCRIPT = Reply(
+    ['{"name": "Ada', ' Lovelace", "born"', ': 1815, "known_for": ["the first', ' program"]}'],
+    token_delay_s=0.05,
+)
 
 
 def main() -> None:
@@ -37,18 +38,16 @@ def main() -> None:
             print(NO_KEY)
             arguments.base_url, arguments.model = server.base_url, "demo-model"
         with chosen_client(arguments) as client:
-            options = ChatOptions(response_schema=SCHEMA)
-            reply = client.send_message(arguments.question, options=options)
-    if reply.refusal or reply.finish_reason != "stop":  # cut short it is no whole JSON
-        sys.exit(f"no answer ({reply.finish_reason}): {reply.refusal or reply.content}")
-    try:
-        person = json.loads(reply.content)
-        name, born, deeds = person["name"], person["born"], person["known_for"]
-    except (ValueError, TypeError, KeyError):  # not every server keeps to a schema
-        sys.exit(f"the reply does not fit the schema: {reply.content}")
-    print(f"name:      {name}")
-    print(f"born:      {born}")
-    for deed in deeds:
+            options = ChatOptions(response_schema=Person)
+            with client.send_message_stream(arguments.question, options=options) as stream:
+                try:
+                    for person in stream.objects(Person):
+                        print(f"... {person.name}, {person.born}, {len(person.known_for)} deeds")
+                except ValueError as error:  # not every server keeps to a schema
+                    sys.exit(f"no answer: {error}")
+    print(f"name:      {person.name}")
+    print(f"born:      {person.born}")
+    for deed in person.known_for:
         print(f"known for: {deed}")
 
 

@@ -16,7 +16,7 @@ NAME = "cloudllm_sync"
 
 # From ARCHITECTURE.md: a room imports itself and what stands above it.
 FLOORS = (
-    ("attachments", "schemas"),
+    ("attachments", "objects", "schemas"),
     ("values",),
     ("records",),
     ("errors",),

@@ -45,6 +45,7 @@ class Even:
 @attrs.define
 class Odd:
     step: Step
+    again: Step
     next: Optional[Even] = None
 
 

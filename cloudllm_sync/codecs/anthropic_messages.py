@@ -6,7 +6,7 @@ Source: wire/WIRE.md, section 3, after Anthropic's API reference.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -16,6 +16,7 @@ from cloudllm_sync.codecs.anthropic_decoder import AnthropicDecoder
 from cloudllm_sync.codecs.anthropic_turns import mark, mark_turns, turns
 from cloudllm_sync.codecs.json_text import write_json
 from cloudllm_sync.errors import APIError, UnsupportedOptionError
+from cloudllm_sync.schemas import has_free_keys, holds_itself
 from cloudllm_sync.values import ChatOptions, Role, ToolDefinition
 
 __all__ = ["AnthropicMessagesCodec"]
@@ -88,8 +89,11 @@ class AnthropicMessagesCodec:
             body["tools"] = tools
         body.update(self._options(options, request.tools))
         body.update(thinking)
-        if options.response_schema is not None:
-            wanted = {"type": "json_schema", "schema": options.response_schema}
+        schema = options.json_schema
+        if schema is not None:
+            if schema is not options.response_schema:
+                self._check_class(schema)
+            wanted = {"type": "json_schema", "schema": schema}
             body["output_config"] = {**body.get("output_config", {}), "format": wanted}
         body.update(options.extra_body)
         return WireRequest("/v1/messages", write_json(body))
@@ -103,6 +107,14 @@ class AnthropicMessagesCodec:
     def decoder(self) -> AnthropicDecoder:
         """A decoder for one reply."""
         return AnthropicDecoder(self.provider)
+
+    def _check_class(self, schema: Mapping[str, Any]) -> None:
+        """Refuse what the API would: classes that hold themselves, and dicts of any keys."""
+        if holds_itself(schema) or has_free_keys(schema):
+            raise UnsupportedOptionError(
+                f"response_schema: {self.provider} takes no class that holds itself, and no dict "
+                "of any keys: use lists of objects"
+            )
 
     def _options(self, options: ChatOptions, tools: Sequence[ToolDefinition]) -> _Json:
         if options.seed is not None:

@@ -104,7 +104,7 @@ class GeminiCodec:
         }
         if options.response_schema is not None:
             said["responseMimeType"] = "application/json"
-            said["responseJsonSchema"] = options.response_schema
+            said["responseJsonSchema"] = options.json_schema
         return {name: value for name, value in said.items() if value is not None}
 
     def _thinking(self, effort: Optional[str], model: str) -> Optional[dict[str, Any]]:

@@ -45,7 +45,7 @@ class OllamaCodec:
         if self._may_call(options.tool_choice, request.tools) and request.tools:
             body["tools"] = [_tool(tool) for tool in request.tools]
         if options.response_schema is not None:
-            body["format"] = options.response_schema
+            body["format"] = options.json_schema
         if options.reasoning_effort is not None:
             body["think"] = self._think(options.reasoning_effort)
         settings = _settings(options)

@@ -17,6 +17,7 @@ from cloudllm_sync.codecs import FEATURES, ChatRequest, WireRequest
 from cloudllm_sync.codecs.json_text import write_json
 from cloudllm_sync.codecs.openai_chat_decoder import OpenAIChatDecoder
 from cloudllm_sync.errors import APIError, BadRequestError, UnsupportedOptionError
+from cloudllm_sync.schemas import has_free_keys
 from cloudllm_sync.values import Attachment, ChatOptions, Message, Role, ToolCall, ToolDefinition
 
 __all__ = ["Dialect", "OpenAIChatCodec", "arguments_text", "response_format"]
@@ -105,7 +106,7 @@ class OpenAIChatCodec:
             self.dialect.seed_field or "seed": options.seed,
             "reasoning_effort": options.reasoning_effort,
             "tool_choice": self._tool_choice(options.tool_choice, tools),
-            "response_format": response_format(options.response_schema),
+            "response_format": response_format(options),
         }
         return {name: value for name, value in said.items() if value is not None}
 
@@ -201,13 +202,16 @@ def _tool(tool: ToolDefinition) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def response_format(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def response_format(options: ChatOptions) -> dict[str, Any] | None:
     """A JSON Schema as OpenAI's APIs want it, by name."""
+    schema = options.json_schema
     if schema is None:
         return None
+    # Strict mode takes no objects of any keys; whoever writes the schema himself knows that.
+    strict = schema is options.response_schema or not has_free_keys(schema)
     # OpenAI wants a name of [A-Za-z0-9_-]{1,64} beside the schema.
     name = re.sub(r"[^A-Za-z0-9_-]", "_", str(schema.get("title") or "reply"))[:64]
     return {
         "type": "json_schema",
-        "json_schema": {"name": name, "schema": schema, "strict": True},
+        "json_schema": {"name": name, "schema": schema, "strict": strict},
     }

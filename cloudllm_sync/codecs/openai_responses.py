@@ -126,7 +126,7 @@ class OpenAIResponsesCodec:
             "top_p": options.top_p,
             "reasoning": self._reasoning(options.reasoning_effort),
             "tool_choice": self._tool_choice(options.tool_choice, tools),
-            "text": _text_format(options.response_schema),
+            "text": _text_format(options),
         }
         return {name: value for name, value in said.items() if value is not None}
 
@@ -246,6 +246,6 @@ def _tool(tool: ToolDefinition) -> dict[str, Any]:
     }
 
 
-def _text_format(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    named = response_format(schema)
+def _text_format(options: ChatOptions) -> dict[str, Any] | None:
+    named = response_format(options)
     return named and {"format": {"type": "json_schema", **named["json_schema"]}}

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Callable, NoReturn, Optional
+from typing import Callable, NoReturn, Optional, TypeVar
 
 from cloudllm_sync.codecs import ReplyFacts
 from cloudllm_sync.codecs.accumulator import Accumulator
@@ -18,11 +18,14 @@ from cloudllm_sync.errors import (
     StreamInterrupted,
     StreamProtocolError,
 )
+from cloudllm_sync.objects import ObjectReader
 from cloudllm_sync.streaming.observer import CallInfo, Observer, notify
 from cloudllm_sync.streaming.sources import ChunkList, Source
 from cloudllm_sync.values import Message, MessageChunk, TokenUsage
 
 __all__ = ["ChatStream", "Settle"]
+
+_Object = TypeVar("_Object")
 
 Settle = Callable[[Optional[Message], Optional[CloudLLMError]], None]
 """Told once how a reply ended: the whole message, or the error. What it raises, the reader gets."""
@@ -113,6 +116,25 @@ class ChatStream(Iterator[MessageChunk]):
         a response when the browser leaves.
         """
         return _Text(self)
+
+    def objects(self, kind: type[_Object]) -> Iterator[_Object]:
+        """The reply as an object of a class, again whenever more of it has arrived.
+
+        Until the last one, fields that have not arrived are at their defaults, or None (lists are
+        empty), and text may be unfinished. The last one is whole and checked. Long replies are
+        read less often, so that all readings cost no more than 33 times the last one.
+
+        Raises:
+            CloudLLMError: The reply did not become whole.
+            ValueError: It is whole, and does not fit: as `Message.parsed()`.
+            ImportError: The library that reads unfinished JSON, an extra, is missing.
+        """
+        reader = ObjectReader(kind)
+        for text in self.text():
+            found = reader.add(text)
+            if found is not None:
+                yield found
+        yield self.result().parsed(kind)
 
     def result(self) -> Message:
         """Read to the end; the whole reply, the same object on every call.

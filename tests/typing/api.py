@@ -359,6 +359,20 @@ def subtracts(a: int, b: int) -> int:
     return a - b
 
 
+class Person:
+    """What a reply may be read into."""
+
+
+def objects(stream: ChatStream, message: Message) -> None:
+    """Of a class."""
+    ChatOptions(response_schema=Person)
+    ChatOptions(response_schema={"type": "object"})
+    whole: Person = message.parsed(Person)
+    for person in stream.objects(Person):
+        growing: Person = person
+        print(growing, whole)
+
+
 def told(call: ToolCall, result: ToolResult) -> None:
     """Of a call."""
     definitions: list[ToolDefinition] = [adds, subtracts]

@@ -1,0 +1,189 @@
+"""Objects out of a reply's JSON: whole, and as far as they have arrived (pure)."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any, Callable, TypeVar, Union, cast
+
+import attrs
+import msgspec
+import msgspec.structs
+
+__all__ = ["ObjectReader", "parsed_reply"]
+
+_Object = TypeVar("_Object")
+
+_FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n?\s*```", re.DOTALL)
+
+# Up to here every piece of text is read anew; beyond, when the text has grown by this part of it.
+# So all readings together cost 33 times the last one, and not the square of the text.
+_SHORT_CHARACTERS = 4096
+_GROWTH = 32
+_UNIONS = (Union, getattr(types, "UnionType", Union))
+
+
+def parsed_reply(text: str, kind: type[_Object]) -> _Object:
+    """The object that a whole reply says.
+
+    Raises:
+        ValueError: It is no JSON, or does not fit; it says where.
+    """
+    try:
+        return _decoded(text, kind)
+    except ValueError as error:
+        for inner in _inside(text):
+            try:
+                return _decoded(inner, kind)
+            except ValueError as other:
+                # What is JSON and does not fit tells more than what is none.
+                error = other if isinstance(other.__cause__, msgspec.ValidationError) else error
+        raise error
+
+
+def _decoded(text: str, kind: type[_Object]) -> _Object:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    except TypeError as error:
+        raise ValueError(f"it is no class that can be read: {error}") from error
+
+
+def _inside(text: str) -> Iterator[str]:
+    """Where the JSON may be, if there is text around it."""
+    yield from _FENCE.findall(text)
+    begin, end = text.find("{"), text.rfind("}")
+    if 0 <= begin < end:
+        yield text[begin : end + 1]
+
+
+class ObjectReader:
+    """Reads an object again and again as its text arrives.
+
+    Raises:
+        ImportError: The library that reads unfinished JSON is missing.
+    """
+
+    def __init__(self, kind: type[Any]) -> None:
+        try:
+            import jiter
+        except ImportError as error:
+            raise ImportError(
+                'objects that arrive need jiter: pip install "cloudllm-sync[objects]"'
+            ) from error
+        # Text that is not finished yet counts, too: it is what a reader wants to see grow.
+        self._read: Callable[[bytes], Any] = lambda data: jiter.from_json(
+            data, partial_mode="trailing-strings"
+        )
+        self._kind = kind
+        self._pieces: list[str] = []
+        self._length = 0
+        self._read_length = 0
+        self._last: Any = None
+
+    def add(self, text: str) -> Any:
+        """The object as far as it has arrived; None if nothing of it is new."""
+        self._pieces.append(text)
+        self._length += len(text)
+        grown = self._length - self._read_length
+        if self._length > _SHORT_CHARACTERS and grown * _GROWTH < self._length:
+            return None
+        self._read_length = self._length
+        whole = "".join(self._pieces)
+        self._pieces = [whole]
+        begin = whole.find("{")
+        if begin < 0:
+            return None
+        try:
+            found = self._read(whole[begin:].encode("utf-8", "replace"))
+        except ValueError:
+            return None  # no JSON: the end tells
+        if found == self._last:
+            return None
+        self._last = found
+        return so_far(found, self._kind)
+
+
+def so_far(found: Any, kind: Any) -> Any:
+    """What has been read as an object of this type: what is missing is at its default, or
+    empty, or None.
+    """
+    try:
+        return msgspec.convert(found, kind)
+    except (msgspec.MsgspecError, ValueError, TypeError):
+        pass
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        return so_far(found, parts[0])
+    if origin in _UNIONS:
+        return next((so_far(found, part) for part in parts if _may_be(found, part)), None)
+    if isinstance(found, list):
+        inner = parts[0] if parts else Any
+        items = [so_far(item, inner) for item in found]
+        return tuple(items) if origin is tuple else items
+    if isinstance(found, Mapping):
+        if origin is dict:
+            return {name: so_far(item, parts[1]) for name, item in found.items()}
+        return _instance(found, kind)
+    return None
+
+
+def _may_be(found: Any, kind: Any) -> bool:
+    """Whether this member of a union is meant."""
+    if isinstance(found, Mapping):
+        return bool(_fields(kind)) or typing.get_origin(kind) is dict
+    return isinstance(found, list) and typing.get_origin(kind) in (list, tuple)
+
+
+def _fields(kind: Any) -> dict[str, Any]:
+    """The fields of a class, with their defaults; empty if it has none."""
+    if attrs.has(kind):
+        return {field.name: field.default for field in attrs.fields(kind)}
+    if dataclasses.is_dataclass(kind):
+        return {
+            field.name: (
+                attrs.Factory(cast(Any, field.default_factory))
+                if field.default_factory is not dataclasses.MISSING
+                else None
+                if field.default is dataclasses.MISSING
+                else field.default
+            )
+            for field in dataclasses.fields(kind)
+        }
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        known = msgspec.structs.fields(kind)
+        return {one.name: None if one.required else one.default for one in known}
+    return {}
+
+
+def _at_first(default: Any, kind: Any) -> Any:
+    """What stands in a field that has not arrived: lists and dicts are empty, not None."""
+    if default not in (None, attrs.NOTHING):
+        made = getattr(default, "factory", None)
+        return default if made is None else None if default.takes_self else made()
+    empty = typing.get_origin(kind)
+    return empty() if empty in (list, tuple, dict) else None
+
+
+def _instance(found: Mapping[str, Any], kind: Any) -> Any:
+    """An object that no constructor has seen, as it would refuse to be made of less."""
+    hints = typing.get_type_hints(kind) if isinstance(kind, type) else {}
+    fields = _fields(kind)
+    if not fields:
+        return {name: so_far(item, hints.get(name, Any)) for name, item in found.items()}
+    values = {
+        name: so_far(found[name], hints.get(name, Any))
+        if name in found
+        else _at_first(default, hints.get(name, Any))
+        for name, default in fields.items()
+    }
+    if issubclass(kind, msgspec.Struct):
+        return kind(**values)  # takes what it is given
+    made = kind.__new__(kind)
+    for name, value in values.items():
+        object.__setattr__(made, name, value)
+    return made
