@@ -1,7 +1,8 @@
 r"""A chat in the terminal.
 
 An empty line, or \end on a line of its own, sends what you typed. Ctrl-C stops the reply and keeps
-what had come of it; Ctrl-D leaves.
+what had come of it; Ctrl-D leaves. `--session NAME` keeps the chat in the file chats.db, and goes
+on with it the next time, also if the terminal was closed in the middle of a reply.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 
 from client_from_args import argument_parser, chosen_client
 
-from cloudllm_sync import CloudLLMError, LLMSession
+from cloudllm_sync import CloudLLMError, LLMSession, SQLiteStore
 
 with contextlib.suppress(ImportError):  # Windows has none; input() works without
     import readline  # noqa: F401
@@ -66,12 +67,22 @@ def usage_line(session: LLMSession) -> str:
 
 def main() -> None:
     """Chat until the input ends."""
-    arguments = argument_parser("A chat in the terminal.").parse_args()
+    parser = argument_parser("A chat in the terminal.")
+    parser.add_argument("--session", metavar="NAME", help="keep the chat in chats.db; go on with it")
+    arguments = parser.parse_args()
     if sys.stdin is None:
         sys.exit("a chat needs an input: it is closed")
     with chosen_client(arguments) as client:
-        session = LLMSession(client, "You are a helpful assistant.", partial="keep")
+        session = LLMSession(
+            client,
+            "You are a helpful assistant.",
+            partial="keep",
+            session_id=arguments.session,
+            store=SQLiteStore("chats.db") if arguments.session else None,
+        )
         print(HELP)
+        for message in session.history[-2:]:  # where the chat was left
+            print(f"{message.role.value}: {message.content}\n")
         more = True
         while more:
             message, more = read_message()

@@ -306,6 +306,19 @@ def test_interactive_session_shows_usage_after_every_turn(run):
     assert sent == ["a", "b"]
 
 
+def test_interactive_session_goes_on_with_a_kept_chat(run):
+    """The second program shows where the first one left, and sends what it had."""
+    with FakeServer("Hello Ada", "You are Ada") as server:
+        kept = (*at(server), "--session", "ada")
+        first = run("interactive_session.py", *kept, typed="I am Ada\n\n")
+        second = run("interactive_session.py", *kept, typed="Who am I?\n\n")
+
+    assert [(0, ""), (0, "")] == [(status, complaint) for status, _, complaint in (first, second)]
+    assert "user: I am Ada\n\nassistant: Hello Ada" in second[1]
+    sent = [message["content"] for message in server.requests[1].json["messages"]]
+    assert sent[1:] == ["I am Ada", "Hello Ada", "Who am I?"]
+
+
 def test_interactive_session_sends_nothing_for_empty_lines(run):
     """Empty lines and \\end alone are no messages."""
     with FakeServer() as server:
