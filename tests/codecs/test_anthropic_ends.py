@@ -17,6 +17,7 @@ from anthropic_reading import (
 )
 
 from cloudllm_sync.codecs import ServerSentEvent
+from cloudllm_sync.codecs.finish_reasons import REASONS_NOTED
 from cloudllm_sync.values import MessageChunk, TokenUsage
 
 
@@ -197,3 +198,16 @@ def test_details_of_other_reasons_are_no_refusal():
     message = Reading(begin(), refused("Enough", "max_tokens", "limit"), STOP).message
 
     assert ("", "length") == (message.refusal, message.finish_reason)
+
+
+def test_blocks_behind_ever_new_reasons_are_all_kept():
+    """They are put together at the end where reasons never stop; the last reason counts."""
+    ends = []
+    for number in range(REASONS_NOTED + 2):
+        ends += [opened(number, "thinking", thinking=f"t{number}"), reason(f"r{number}")]
+    reading = Reading(begin(), *ends, reason("max_tokens"), STOP)
+
+    assert [f"t{number}" for number in range(REASONS_NOTED + 2)] == [
+        block["thinking"] for block in reading.blocks
+    ]
+    assert "length" == reading.message.finish_reason

@@ -133,6 +133,15 @@ def test_reply_blocks_stay_at_home_elsewhere(reply):
     assert turns(user("hi"), reply)[1]["content"] == [{"type": "text", "text": "x"}]
 
 
+@pytest.mark.parametrize("call_id", [None, 7, ["a"]])
+def test_reply_blocks_whose_call_has_no_name_for_it_stay_at_home(call_id):
+    """Read from a store that somebody else wrote: an id that is no text cannot be answered."""
+    blocks = [THOUGHT, {"type": "tool_use", "id": call_id, "name": "weather", "input": {}}]
+    reply = said("x", finish_reason="pause", provider_state={"anthropic_blocks": blocks})
+
+    assert turns(user("hi"), reply)[1]["content"] == [{"type": "text", "text": "x"}]
+
+
 def test_cut_call_is_refused_with_reply_blocks_too():
     """The blocks have no more of the arguments than the message."""
     call = ToolCall("a", "weather", '{"city":')

@@ -10,6 +10,7 @@ import pytest
 
 from cloudllm_sync.codecs import WHOLE_BODY, Decoder, ServerSentEvent
 from cloudllm_sync.codecs.accumulator import Accumulator
+from cloudllm_sync.codecs.finish_reasons import REASONS_NOTED
 from cloudllm_sync.codecs.gemini import GeminiCodec
 from cloudllm_sync.codecs.json_text import CHECKED_BYTES
 from cloudllm_sync.errors import CloudLLMError
@@ -167,6 +168,17 @@ def test_reasons_are_normalised(raw, word):
 
     assert reading.chunks == [MessageChunk(finish_reason=word, raw_finish_reason=raw)]
     assert reading.decoder.complete()
+
+
+def test_parts_behind_ever_new_reasons_are_all_kept():
+    """They are put together at the end where reasons never stop; the last reason counts."""
+    names = [f"f{number}" for number in range(REASONS_NOTED + 2)]
+    calls = [event({"functionCall": {"name": name}}, finish=f"R-{name}") for name in names]
+    message = read(*calls, text("", finish="MAX_TOKENS")).message
+    kept = [part["functionCall"]["name"] for part in message.provider_state["gemini_parts"]]
+
+    assert names == kept
+    assert "length" == message.finish_reason
 
 
 @pytest.mark.parametrize(("raw", "word"), [("MAX_TOKENS", "length"), ("SAFETY", "content_filter")])
