@@ -175,6 +175,16 @@ class CallSocket(_CallSocketMixin, socket.socket):
 class CallSSLSocket(_CallSocketMixin, ssl.SSLSocket):  # type: ignore[misc]
     """A TLS socket of a call."""
 
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        """As SSLSocket.recv(); closes a socket that is reset before its handshake."""
+        try:
+            return super().recv(buflen, flags)
+        except ConnectionError:
+            # Until Python 3.13 wrap_socket() looks for early bytes, and forgets to close then.
+            if self._sslobj is None:  # type: ignore[attr-defined]
+                self.close()
+            raise
+
 
 def _shake_hands(sock: ssl.SSLSocket, clocks: Clocks) -> None:
     try:

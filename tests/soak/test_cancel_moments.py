@@ -51,8 +51,6 @@ def echo(request):
     return Reply([f"{prompt}:{n} " for n in range(6)], token_delay_s=0.001)
 
 
-# One run in 25 leaves a socket that was shut in its TLS handshake to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_no_other_call_is_disturbed(serve, make_client, server_tls, certificate, tls):
     """400 calls on 16 threads of one client, every third cancelled at some moment."""
