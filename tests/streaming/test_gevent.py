@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pathlib
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
 
-from cloudllm_sync.testing import FakeServer, Raw, Reply, Stall, Wait, openai_events
+from cloudllm_sync.testing import FakeServer, Raw, Reply, Stall, Wait, WaitFor, openai_events
 
 pytest.importorskip("gevent", reason="gevent is not installed")
 
@@ -52,6 +54,21 @@ def served(request, server_tls, certificate):
         return done.stdout.splitlines(), server
 
     return run
+
+
+def stalling(replies, count):
+    """What a server says: to "wait", once so many other prompts have come, that they are there."""
+    there, numbers = threading.Event(), itertools.count(1)
+
+    def answer(request):
+        prompt = request.json["messages"][-1]["content"]
+        if prompt == "wait":
+            return Raw(WaitFor(there), *EVENTS)
+        if next(numbers) == count:
+            there.set()
+        return replies[prompt]
+
+    return answer
 
 
 def echo(request):
@@ -120,23 +137,31 @@ def test_cancel_from_another_greenlet(served):
     lines, server = served(
         """
         for stage in ["before the headers", "in a stall", "in a drip"]:
-            ends = []
+            ends, begun = [], threading.Semaphore(0)
             handles = [
-                client.start_message_stream(stage, on_error=lambda e: ends.append(time.monotonic()))
+                client.start_message_stream(
+                    stage,
+                    on_chunk=lambda chunk: begun.release(),
+                    on_error=lambda e: ends.append(time.monotonic()),
+                )
                 for _ in range(20)
             ]
-            time.sleep(0.3)
+            if stage == "before the headers":
+                client.send_message_stream("wait").result()
+            else:
+                for _ in range(20):
+                    begun.acquire()
             asked = time.monotonic()
             for handle in handles:
                 handle.cancel()
             print({type(handle.exception(5)).__name__ for handle in handles})
             print(max(ends) - asked < 1)
         """,
-        lambda request: replies[request.json["messages"][-1]["content"]],
+        stalling(replies, 20),
     )
 
     assert lines == ["{'StreamCancelled'}", "True"] * 3
-    assert len(server.requests) == 60
+    assert len(server.requests) == 61
 
 
 def test_cancel_of_a_generator(served):
@@ -187,16 +212,12 @@ def test_greenlet_that_is_killed(served):
         """
         session = LLMSession(client, turn_timeout=0)
         job = gevent.spawn(session.ask, "stall")
-        time.sleep(0.3)
+        client.send_message_stream("wait").result()
         job.kill()
         print(session.ask("next").content)
         print(len(session.history))
         """,
-        lambda request: (
-            Raw(before_headers=(Stall(),))
-            if request.json["messages"][-1]["content"] == "stall"
-            else "fine"
-        ),
+        stalling({"stall": Raw(before_headers=(Stall(),)), "next": "fine"}, 1),
     )
 
     assert lines == ["fine", "2"]
