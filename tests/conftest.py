@@ -1,8 +1,9 @@
-"""Fixtures for tests that talk to the fake server: a client, both ways to read, TLS."""
+"""Fixtures for tests that talk to the fake server; and how many processes the suite takes."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
 import shutil
 import socket
@@ -25,7 +26,26 @@ KEY = "sk-test-0123456789abcdef"
 CERTIFICATE = str(pathlib.Path(__file__).parent / "testing" / "localhost.pem")
 # Far over what any reply here takes: a test that meets it hangs.
 PATIENCE_S = 20.0
+# More of them collect longer than they test.
+MOST_PROCESSES = 8
 _PACKAGE = str(pathlib.Path(cloudllm_sync.__file__).parent)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Test folders in several processes, where pytest-xdist is: tests often wait.
+
+    Files and single tests run in one, as they do with -n 0, --pdb or -s; with --cov, too, as
+    pytest-cov has looked at -n before.
+    """
+    asked = config.option
+    if getattr(asked, "numprocesses", 0) is not None or "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    if asked.usepdb or asked.capture == "no" or getattr(asked, "cov_source", None):
+        return
+    if any(os.path.isdir(path) for path in config.args):
+        asked.numprocesses = min((os.cpu_count() or 1) + 1, MOST_PROCESSES)
+        asked.dist = "worksteal"
 
 
 @attrs.frozen

@@ -14,6 +14,8 @@ from cloudllm_sync.codecs.openai_chat import OpenAIChatCodec
 from cloudllm_sync.codecs.openai_responses import OpenAIResponsesCodec
 from cloudllm_sync.values import ChatOptions, Message, Role, ToolCall
 
+pytestmark = pytest.mark.cost
+
 CHAT, RESPONSES = OpenAIChatCodec("Acme"), OpenAIResponsesCodec("Acme")
 SMALL, LARGE = 1_500, 12_000
 

@@ -20,6 +20,8 @@ from cloudllm_sync.transport.retry import retry_after_s
 from cloudllm_sync.values import Limits
 from fuzz.checks import decode
 
+pytestmark = pytest.mark.cost
+
 # Linear is 4, quadratic 16. The machine may be busy: the best of some attempts counts.
 TIMES = 4
 BOUND = 2 * TIMES

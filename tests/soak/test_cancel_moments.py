@@ -15,6 +15,8 @@ import pytest
 from cloudllm_sync import StreamCancelled
 from cloudllm_sync.testing import Reply
 
+pytestmark = pytest.mark.cost
+
 BENCHMARKS = pathlib.Path(__file__).resolve().parents[2] / "benchmarks"
 THREADS = 16
 CALLS_OF_A_THREAD = 25
