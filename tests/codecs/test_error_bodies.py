@@ -197,10 +197,10 @@ def test_body_is_kept_as_it_came():
 @pytest.mark.parametrize("piece", [b"<", b"<script", b"<style>", b"</", b"<a "])
 def test_page_of_unclosed_tags_takes_no_time(piece):
     """64 KiB, the most that is read, in a few milliseconds."""
-    began = time.perf_counter()
+    began = time.process_time()
     refused(500, piece * (65536 // len(piece)))
 
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 @pytest.mark.parametrize(

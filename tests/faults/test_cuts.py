@@ -149,7 +149,7 @@ def test_socket_left_open_after_the_end_is_not_waited_for(succeeds, family, fram
     raw = Raw(family.whole, Stall(), framing=framing)
     outcome = succeeds(raw, text=TEXT, timeouts=Timeouts(5, 5, idle_s, 15))
 
-    assert outcome.seconds < 1.0
+    assert outcome.seconds < 4  # the idle clock's 5 s would be a wait
 
 
 def test_event_cut_by_the_end_of_the_body_counts_if_it_is_whole(succeeds, family):

@@ -66,7 +66,7 @@ def test_tunnel_that_is_not_answered_ends_by_the_clock(read, through, raw, clock
     """The proxy's answer belongs to the connection."""
     script = {
         "silence": Raw(before_headers=(Stall(),)),
-        "drip": Raw(Drip(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 500, 0.005), framing="none"),
+        "drip": Raw(Drip(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 5000, 0.005), framing="none"),
     }[raw]
     limits = {"connect_s": 5, "first_chunk_s": 5, "idle_s": 5, "total_s": 5, f"{clock}_s": 0.05}
     _, client = through(HTTPS, script, timeouts=Timeouts(**limits), max_retries=0)
@@ -74,7 +74,7 @@ def test_tunnel_that_is_not_answered_ends_by_the_clock(read, through, raw, clock
 
     assert type(outcome.error) is RequestTimeoutError, repr(outcome.error)
     assert outcome.error.clock == clock
-    assert outcome.seconds < 1.0
+    assert outcome.seconds < 5
 
 
 def test_proxy_that_nobody_runs_is_a_connect_error(read, through, no_backoff, texts_of):

@@ -163,7 +163,7 @@ def test_wait_lasts_as_long_as_said():
     with FakeServer(Raw(Wait(0.02), b"a")) as server:
         answer_bytes(server)
 
-    assert 0.02 <= time.monotonic() - began < 0.3
+    assert time.monotonic() - began >= 0.02
 
 
 def test_wait_for_goes_on_when_the_event_is_set():
