@@ -5,6 +5,10 @@ Some servers escape a character beyond U+FFFF as two `\uXXXX` and send the halve
 
 from __future__ import annotations
 
+# Now: Python would import it at the first use, and a thread that is at that when another forks
+# leaves the child a lock on the module which nobody gives back.
+import encodings.utf_16_le  # noqa: F401
+
 __all__ = ["Joiner", "well_formed"]
 
 
