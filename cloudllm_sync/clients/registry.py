@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
-import threading
 from collections.abc import Iterable, Mapping
 from typing import Optional
 
@@ -54,8 +53,7 @@ def _server(name: str, base_url: str, *key_variables: str) -> KnownProvider:
     return KnownProvider(name=name, base_url=base_url, key_variables=key_variables)
 
 
-_adding = threading.Lock()  # guards the replacing of _table; readers take one reference
-_table: Mapping[str, KnownProvider] = {
+_table: dict[str, KnownProvider] = {  # single dict operations only
     row.name: row
     for row in (
         _native("openai", "openai:OpenAIClient"),
@@ -106,7 +104,6 @@ def add_provider(name: str, *, base_url: str, key_variables: Iterable[str] = ())
         ConfigurationError: A name that `open_client()` could not tell from its model, or an
             address that no client could use.
     """
-    global _table
     if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9._-]+", name):
         raise ConfigurationError(f"{name!r} is no provider's name: use lower-case letters")
     if isinstance(key_variables, str):
@@ -116,8 +113,7 @@ def add_provider(name: str, *, base_url: str, key_variables: Iterable[str] = ())
         if not isinstance(variable, str) or not variable:
             raise ConfigurationError(f"key_variables must hold names, not {variable!r}")
     row = _server(name, checked_url(base_url, None, allow_http=True), *variables)
-    with _adding:
-        _table = {**_table, name: row}
+    _table[name] = row
 
 
 @hides_arguments

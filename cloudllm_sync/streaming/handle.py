@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextvars
 import logging
-import os
 import threading
 import time
 import weakref
@@ -15,6 +14,7 @@ from cloudllm_sync.codecs.accumulator import Accumulator
 from cloudllm_sync.errors import CloudLLMError, StreamCancelled
 from cloudllm_sync.streaming.stream import ChatStream
 from cloudllm_sync.transport.cancellation import Cancellation, using
+from cloudllm_sync.transport.forks import renew_in_children
 from cloudllm_sync.values import Message, MessageChunk
 
 __all__ = ["OnChunk", "OnError", "OnFinish", "StreamHandle"]
@@ -28,8 +28,33 @@ _log = logging.getLogger("cloudllm_sync.callbacks")
 # How long the interpreter's exit waits for the last callbacks.
 _EXIT_S = 2.0
 
-_live: weakref.WeakSet[StreamHandle] = weakref.WeakSet()
-_live_lock = threading.Lock()  # guards _live
+
+class _LiveHandles:
+    """The handles whose workers are at work, for the interpreter's exit."""
+
+    def __init__(self) -> None:
+        self.renew()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """In a forked child: workers and sockets are the parent's; a cancel would shut them."""
+        self._lock = threading.RLock()  # re-entrant, as the one in forks.py
+        self._handles: weakref.WeakSet[StreamHandle] = weakref.WeakSet()  # guarded by _lock
+
+    def add(self, handle: StreamHandle) -> None:
+        with self._lock:
+            self._handles.add(handle)
+
+    def discard(self, handle: StreamHandle) -> None:
+        with self._lock:
+            self._handles.discard(handle)
+
+    def all(self) -> list[StreamHandle]:
+        with self._lock:
+            return list(self._handles)
+
+
+_live = _LiveHandles()
 
 
 class StreamHandle:
@@ -66,9 +91,19 @@ class StreamHandle:
         self._worker = threading.Thread(
             target=context.run, args=(self._run,), name="cloudllm-stream", daemon=True
         )
-        with _live_lock:
-            _live.add(self)
+        renew_in_children(self)
+        _live.add(self)
         self._worker.start()
+
+    def renew(self) -> None:
+        """In a forked child: a reply whose worker is not there has ended."""
+        is_over = self._done.is_set()
+        self._done = threading.Event()
+        if not is_over and self._worker is threading.current_thread():
+            return  # a callback has forked
+        if self._message is None and self._error is None:
+            self._error = StreamCancelled("the reply is read by the parent of this process")
+        self._done.set()
 
     # --- for any thread ---
 
@@ -137,8 +172,7 @@ class StreamHandle:
             self._call_last()
         finally:
             self._done.set()
-            with _live_lock:
-                _live.discard(self)
+            _live.discard(self)
 
     def _read(self) -> None:
         on_chunk = self._on_chunk
@@ -176,8 +210,7 @@ class StreamHandle:
 
 def _end_live_streams() -> None:
     """At exit: a daemon thread would lose its last callback, any other would hang the exit."""
-    with _live_lock:
-        live = list(_live)
+    live = _live.all()
     for handle in live:
         handle.cancel()
     deadline = time.monotonic() + _EXIT_S
@@ -185,13 +218,4 @@ def _end_live_streams() -> None:
         handle.join(max(0.0, deadline - time.monotonic()))
 
 
-def _leave_live_streams() -> None:
-    """In a forked child: workers and sockets are the parent's, and to cancel would shut them."""
-    global _live, _live_lock
-    _live = weakref.WeakSet()
-    _live_lock = threading.Lock()
-
-
 atexit.register(_end_live_streams)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_live_streams)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Callable, Optional
 
 from cloudllm_sync.errors import StreamCancelled
+from cloudllm_sync.transport.forks import renew_in_children
 
 __all__ = ["Cancellation", "current_cancellation", "using"]
 
@@ -20,13 +21,19 @@ class Cancellation:
     runs, which may be inside of this very class.
     """
 
-    __slots__ = ("_lock", "_wakers", "cause", "requested")
+    __slots__ = ("__weakref__", "_lock", "_wakers", "cause", "requested")
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._wakers: list[Callable[[], None]] = []  # guarded by _lock
         self.requested = False  # written under _lock, once
         self.cause: Optional[BaseException] = None  # written under _lock, before `requested`
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """In a forked child: whoever waited is in the parent, with locks that stay as they were."""
+        self._lock = threading.RLock()
+        self._wakers = []
 
     def cancel(self, cause: BaseException | None = None) -> None:
         """Ask for the end. Only the first call counts; it returns at once."""

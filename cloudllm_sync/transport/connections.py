@@ -26,6 +26,7 @@ from urllib3.util import wait_for_write
 from cloudllm_sync.transport.cancellation import Cancellation
 from cloudllm_sync.transport.chunked import CallHTTPResponse
 from cloudllm_sync.transport.clocks import Clocks
+from cloudllm_sync.transport.forks import renew_in_children
 from cloudllm_sync.transport.names import resolve
 
 __all__ = ["CallAdapter", "CallSSLContext", "Claim", "Claiming"]
@@ -44,6 +45,7 @@ class Claim:
     """One call's hold on the socket that serves it just now."""
 
     __slots__ = (
+        "__weakref__",
         "_lock",
         "_pid",
         "_sock",
@@ -72,6 +74,11 @@ class Claim:
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._sock: Optional[_CallSocketMixin] = None  # guarded by _lock
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """In a forked child: a lock of its own."""
+        self._lock = threading.RLock()
 
     def take(self, sock: Any) -> None:
         """Own this socket from now on; shut it at once if the call was cancelled."""

@@ -18,7 +18,8 @@ class Renewable(Protocol):
 
 
 _known: weakref.WeakSet[Renewable] = weakref.WeakSet()  # guarded by _lock
-_lock = threading.Lock()
+# Re-entrant: the garbage collector may run inside, and end a stream whose observers begin another.
+_lock = threading.RLock()
 
 
 def renew_in_children(thing: Renewable) -> None:
@@ -29,7 +30,7 @@ def renew_in_children(thing: Renewable) -> None:
 
 def _renew_all() -> None:
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     for thing in list(_known):
         thing.renew()
 

@@ -6,44 +6,78 @@ no server answers. So it runs on a thread of its own, which is left behind if it
 
 from __future__ import annotations
 
+import functools
 import ipaddress
-import os
 import socket
 import threading
 from typing import Any, Callable, Optional
 
 from cloudllm_sync.transport.cancellation import Cancellation
+from cloudllm_sync.transport.forks import renew_in_children
 
 __all__ = ["resolve"]
 
 
 class _Lookup:
-    """One question to the resolver; all calls that want the same wait for it together.
-
-    Otherwise every call of a client whose resolver hangs would leave a thread behind.
-    """
+    """One question to the resolver."""
 
     def __init__(self, host: str, port: int) -> None:
         self.place = (host, port)
         self.addresses: list[Any] = []  # both are written before `done`
         self.error: Optional[Exception] = None
-        self.done = False  # guarded by _lock
-        self.waiting: list[Callable[[], None]] = []  # guarded by _lock
+        self.done = False  # guarded by the lock of _Lookups
+        self.waiting: list[Callable[[], None]] = []  # guarded by the lock of _Lookups
 
-    def run(self) -> None:
+
+class _Lookups:
+    """Questions that have no answer yet; all calls that want the same wait for it together.
+
+    Otherwise every call of a client whose resolver hangs would leave a thread behind.
+    """
+
+    def __init__(self) -> None:
+        self.renew()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """In a forked child: the threads that ask are the parent's."""
+        self._lock = threading.Lock()
+        self._running: dict[tuple[str, int], _Lookup] = {}  # guarded by _lock
+
+    def begin(self, host: str, port: int, tell: Callable[[], None]) -> _Lookup:
+        """The lookup of this name, begun if nobody else waits for one; `tell` hears its end."""
+        place = (host, port)
+        with self._lock:
+            lookup = self._running.get(place)
+            if lookup is not None:
+                lookup.waiting.append(tell)
+                return lookup
+            lookup = self._running[place] = _Lookup(host, port)
+            lookup.waiting.append(tell)
+        run = functools.partial(self._run, lookup)
         try:
-            self.addresses = socket.getaddrinfo(*self.place, 0, socket.SOCK_STREAM)
+            threading.Thread(target=run, name="cloudllm-resolver", daemon=True).start()
+        except RuntimeError:
+            run()  # no more threads: at the interpreter's exit, or at the system's limit
+        except BaseException:
+            with self._lock:
+                self._running.pop(place, None)  # Ctrl-C: nobody may answer it
+            raise
+        return lookup
+
+    def _run(self, lookup: _Lookup) -> None:
+        try:
+            lookup.addresses = socket.getaddrinfo(*lookup.place, 0, socket.SOCK_STREAM)
         except Exception as error:  # UnicodeError, and whatever a patched resolver raises
-            self.error = error
-        with _lock:
-            self.done = True
-            _lookups.pop(self.place, None)
-        for tell in self.waiting:
+            lookup.error = error
+        with self._lock:
+            lookup.done = True
+            self._running.pop(lookup.place, None)
+        for tell in lookup.waiting:
             tell()
 
 
-_lookups: dict[tuple[str, int], _Lookup] = {}  # guarded by _lock
-_lock = threading.Lock()
+_lookups = _Lookups()
 
 
 def resolve(host: str, port: int, seconds: Optional[float], cancellation: Cancellation) -> Any:
@@ -57,7 +91,7 @@ def resolve(host: str, port: int, seconds: Optional[float], cancellation: Cancel
     if _is_number(host):
         return socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
     woken = threading.Event()
-    lookup = _begin(host, port, woken.set)
+    lookup = _lookups.begin(host, port, woken.set)
     cancellation.on_cancel(woken.set)
     try:
         woken.wait(seconds)
@@ -78,34 +112,3 @@ def _is_number(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _begin(host: str, port: int, tell: Callable[[], None]) -> _Lookup:
-    """The lookup of this name, begun if nobody else waits for one."""
-    with _lock:
-        lookup = _lookups.get((host, port))
-        if lookup is not None:
-            lookup.waiting.append(tell)
-            return lookup
-        lookup = _lookups[host, port] = _Lookup(host, port)
-        lookup.waiting.append(tell)
-    try:
-        threading.Thread(target=lookup.run, name="cloudllm-resolver", daemon=True).start()
-    except RuntimeError:
-        lookup.run()  # no more threads: at the interpreter's exit, or at the system's limit
-    except BaseException:
-        with _lock:
-            _lookups.pop((host, port), None)  # Ctrl-C: nobody may answer it
-        raise
-    return lookup
-
-
-def _forget_lookups() -> None:
-    """In a forked child: their threads are the parent's."""
-    global _lookups, _lock
-    _lookups = {}
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_lookups)

@@ -114,7 +114,7 @@ def test_row_of_ones_own_is_known():
 @pytest.fixture(autouse=True)
 def own_table(monkeypatch):
     """Rows that a test adds are gone after it."""
-    monkeypatch.setattr(registry, "_table", registry._table)
+    monkeypatch.setattr(registry, "_table", dict(registry._table))
 
 
 @pytest.mark.parametrize("name", ["", "My House", "a:b", "a@b", "a\n", 7])

@@ -193,8 +193,8 @@ LOCKS = [
     "session._conversation._lock",
     "session._conversation._store._lock",
     "client._transport._lock",
-    "client._transport._mine[1].poolmanager.connection_from_url(server.base_url).pool.mutex",
-    "handle._live_lock",
+    "client._transport._mine[1].poolmanager.pools.lock",
+    "handle._live._lock",
 ]
 
 

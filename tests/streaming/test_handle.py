@@ -185,15 +185,3 @@ def test_exit_ends_what_is_live(serve, make_client):
 
     assert all(handle.done() for handle in handles)
     assert {type(handle.exception()) for handle in handles} == {StreamCancelled}
-
-
-def test_child_of_a_fork_leaves_the_parents_streams_alone(held, monkeypatch):
-    """What fork() calls in the child."""
-    handle, gate = held
-    monkeypatch.setattr(handle_module, "_live", handle_module._live)
-    monkeypatch.setattr(handle_module, "_live_lock", handle_module._live_lock)
-    handle_module._leave_live_streams()
-    handle_module._end_live_streams()
-    gate.set()
-
-    assert handle.result(5).content == "one two three"

@@ -40,7 +40,7 @@ def resolver(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", fake)
     yield fake
     fake.may_answer.set()
-    names._forget_lookups()
+    names._lookups.renew()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "fe80::1%1"])
@@ -99,7 +99,7 @@ def test_calls_for_one_name_ask_once(resolver):
 
     assert [ANSWER] * 10 == answers
     assert len(resolver.asked) <= 10  # a thread that comes after the answer asks again
-    assert not names._lookups
+    assert not names._lookups._running
 
 
 def test_every_call_after_an_answer_asks_again(resolver):
