@@ -27,6 +27,7 @@ from cloudllm_sync.transport.cancellation import Cancellation
 from cloudllm_sync.transport.chunked import CallHTTPResponse
 from cloudllm_sync.transport.clocks import Clocks
 from cloudllm_sync.transport.forks import renew_in_children
+from cloudllm_sync.transport.idle import IdleConnections
 from cloudllm_sync.transport.names import resolve
 
 __all__ = ["CallAdapter", "CallSSLContext", "Claim", "Claiming"]
@@ -314,6 +315,8 @@ class CallTLSConnection(_CallConnectionMixin, HTTPSConnection):
 class _CallPoolMixin:
     """Marks connections with their call when they leave, and clears the mark before they return."""
 
+    QueueCls: Any = IdleConnections
+
     def _get_conn(self, timeout: Optional[float] = None) -> Any:
         conn = super()._get_conn(timeout)  # type: ignore[misc]
         claim: Optional[Claim] = getattr(_active, "claim", None)
@@ -360,14 +363,10 @@ class CallAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def leave(self) -> None:
-        """In a forked child: close its copies, past locks that a thread of the parent may hold."""
+        """In a forked child: close its copies, past a lock that a thread of the parent may hold."""
         for manager in (self.poolmanager, *self.proxy_manager.values()):
             manager.pools.lock = threading.RLock()
-        for pool in self._pools():
-            idle = [conn for conn in pool.pool.queue if conn is not None]
-            pool.pool.__init__(pool.pool.maxsize)  # a new mutex
-            for conn in idle:
-                conn.close()
+        self.close()
 
     def close(self) -> None:
         """Close what is idle now: urllib3's pools wait for the garbage collector."""
