@@ -78,6 +78,7 @@ class AnthropicDecoder:
         self._explained = ""  # the last explanation handed on
         self._reasons = 0  # how many stop reasons came
         self._seen = False  # whether a chunk was handed on
+        self._proved = False  # whether a stop reason stands behind all that was handed on
         self._started = False
         self._usage: dict[str, Any] = {}
         self._given_usage: Optional[TokenUsage] = None
@@ -115,8 +116,8 @@ class AnthropicDecoder:
         return chunks
 
     def complete(self) -> bool:
-        """A stop reason was seen, or the end mark after some content."""
-        return self._raw_finish is not None or (self.ended and self._seen)
+        """A stop reason, or the end mark, was seen after the last content."""
+        return self._proved or (self.ended and self._seen)
 
     def _feed_unusual(self, event: ServerSentEvent) -> Sequence[MessageChunk]:
         """Any event but a plain piece of text, and any that is not as documented."""
@@ -181,6 +182,7 @@ class AnthropicDecoder:
         self._blocks = {}
         self._hot_at = -1
         self._raw_finish = None
+        self._proved = False
         self._usage = {}
         self.facts.response_id = name or None
         self.facts.model = as_text(message.get("model")) or self.facts.model
@@ -192,6 +194,7 @@ class AnthropicDecoder:
         if not isinstance(said, Mapping):
             return _NOTHING
         block = self._open(self._index(body), dict(said))
+        self._proved = False
         if block.kind == "tool_use":
             block.call, self._calls = self._calls, self._calls + 1
             name, call_id = as_text(said.get("name")) or None, as_text(said.get("id")) or None
@@ -218,6 +221,7 @@ class AnthropicDecoder:
             return _NOTHING
         if block.kind in SPOKEN:
             self._expect_more(at, block)
+        self._proved = False
         return self._hand_on(block, delta.get(_PIECES[kind]))
 
     def _note_delta(self, block: Block, kind: str, delta: Json) -> None:
@@ -238,6 +242,9 @@ class AnthropicDecoder:
         raw = as_text(delta.get("stop_reason"))
         news = bool(raw) and raw != self._raw_finish
         chunks: list[MessageChunk] = []
+        if raw:
+            self._proved = True
+            self._hot_at = -1  # text that comes behind it takes the proof back
         if news:
             self._raw_finish, self._reasons = raw, self._reasons + 1
             few = self._reasons <= REASONS_NOTED

@@ -66,6 +66,7 @@ class GeminiDecoder:
         "_explained",
         "_finish",
         "_joiner",
+        "_proved",
         "_provider",
         "_raw_parts",
         "_raw_usage",
@@ -85,8 +86,10 @@ class GeminiDecoder:
         self._finish: Optional[tuple[str, Optional[str]]] = None  # the raw reason, and our word
         self._explained = ""  # the last message about a filter that was handed on
         self._raw_usage = _ABSENT
+        self._proved = False  # whether a reason stands behind all that was handed on
         self._reasons = 0  # how many events gave a reason
-        self._text_before = False  # whether text came, and with it what each event repeats
+        # Whether text came, and with it what each event repeats, and no reason to finish since.
+        self._text_before = False
         self._whole = False
         self._calls = FunctionCalls()
         self._raw_parts = RawParts()
@@ -185,9 +188,11 @@ class GeminiDecoder:
         if isinstance(text, str) and text:
             shown = self._joiner.push("reasoning" if thought else "content", text)
             self._text_before = True
+            self._proved = False
             if shown:
                 yield MessageChunk("", shown) if thought else MessageChunk(shown)
         if isinstance(part.get("functionCall"), Mapping):
+            self._proved = False
             raw_parts = self._raw_parts.end_run()
             for delta in self._calls.read(part, raw_parts, self.facts.response_id):
                 yield MessageChunk(tool_call_delta=delta)
@@ -202,6 +207,8 @@ class GeminiDecoder:
         """The reason, once; again only if a later one differs."""
         if not isinstance(raw, str) or not raw:
             return
+        self._proved = True
+        self._text_before = False
         for delta in self._calls.close():
             yield MessageChunk(tool_call_delta=delta)
         self._reasons += 1
@@ -239,7 +246,7 @@ class GeminiDecoder:
         chunks = [held] if held != MessageChunk() else []
         chunks += [MessageChunk(tool_call_delta=delta) for delta in self._calls.close()]
         self._settle()
-        if self._finish is not None and self._finish[1] == "stop":
+        if self._finish is not None and self._finish[1] == "stop" and self.complete():
             chunks += self._finished(self._finish[0])
         # Not for a reply that may be asked for again: its first chunk would forbid that.
         if self.facts.usage is not None and self.complete():
@@ -247,8 +254,10 @@ class GeminiDecoder:
         return chunks
 
     def complete(self) -> bool:
-        """A finish reason or a block reason was seen, or a whole body with a reply in it."""
-        return self._finish is not None or self._whole
+        """A finish or block reason stands behind all that came, or a whole body around it; or the
+        end mark of a gateway, where there was a reason before.
+        """
+        return self._proved or self._whole or (self.ended and self._finish is not None)
 
 
 def _first_candidate(candidates: Any) -> Optional[Mapping[str, Any]]:

@@ -76,7 +76,9 @@ class OpenAIChatDecoder:
         "_calls",
         "_decode",
         "_finish_word",
+        "_flows",
         "_joiner",
+        "_proved",
         "_provider",
         "_raw_finish",
         "_seen",
@@ -97,6 +99,8 @@ class OpenAIChatDecoder:
         self._finish_word: Optional[str] = None  # handed on
         self._usage: Optional[TokenUsage] = None  # read, not yet handed on
         self._seen = False  # whether a chunk was handed on
+        self._proved = False  # whether a finish reason stands behind all that was handed on
+        self._flows = False  # whether something was handed on and more is to be expected
         self._thoughts = ThoughtKeeper()
         self._calls = ToolCallTracker()
         self._joiner = Joiner()
@@ -132,7 +136,7 @@ class OpenAIChatDecoder:
                 and not delta.function_call
                 and not chunk.x_groq
                 and not self._joiner.held
-                and self._seen
+                and self._flows
             ):
                 return (MessageChunk(delta.content),)
         if choices is None or chunk.error:
@@ -180,6 +184,7 @@ class OpenAIChatDecoder:
         self._note_usage(usage)
         chunks += self._usage_now()
         self._seen = self._seen or bool(chunks)
+        self._flows = self._seen and not self._proved
         return chunks
 
     def _note_facts(self, chunk: _Chunk) -> None:
@@ -220,6 +225,8 @@ class OpenAIChatDecoder:
         self._note_usage(usage_from(choice.usage))
         raw = choice.finish_reason
         raw = well_formed(raw) if isinstance(raw, str) and raw else None
+        said = bool(content or reasoning or refusal or deltas)
+        self._proved = raw is not None or (self._proved and not said)
         if raw == self._raw_finish:
             raw = None
         if raw is not None:
@@ -231,7 +238,7 @@ class OpenAIChatDecoder:
                     f"{self._provider} ended the reply with finish_reason 'error'", retryable=True
                 )
         first = deltas.pop(0) if deltas else None
-        if content or reasoning or refusal or first:
+        if said:
             yield MessageChunk(content, reasoning, refusal, None, None, first)
         for rest in deltas:
             yield MessageChunk(tool_call_delta=rest)
@@ -273,7 +280,7 @@ class OpenAIChatDecoder:
         self._keep_thoughts()
         # No word at all, or one that calls which came after it have changed.
         word = normalise(self._raw_finish, calls_made=self._calls.any())
-        if word != self._finish_word and (self.ended or self._raw_finish is not None):
+        if word != self._finish_word and (self.ended or self._proved):
             chunks.append(self._finish_chunk(self._raw_finish))
         if self._usage is not None:
             chunks.append(MessageChunk(usage=self._usage))
@@ -281,8 +288,8 @@ class OpenAIChatDecoder:
         return chunks
 
     def complete(self) -> bool:
-        """A finish reason was seen, or an end mark after some content."""
-        return self._raw_finish is not None or (self.ended and self._seen)
+        """A finish reason, or an end mark, was seen after the last content."""
+        return self._proved or (self.ended and self._seen)
 
 
 def _tidy(body: Any) -> _Chunk:

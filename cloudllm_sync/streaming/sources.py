@@ -16,7 +16,7 @@ __all__ = ["ChunkList", "NoClocks", "Progress", "ReplySource", "Source"]
 
 
 class Progress(Protocol):
-    """Told that a chunk came, and whether it was the last with content, by assignments."""
+    """Told that a chunk came, and whether a finish reason is behind all that came."""
 
     chunk_came: bool
     finish_came: bool
@@ -121,7 +121,8 @@ class ReplySource:
         if decoder.complete():
             return None
         return StreamInterrupted(
-            f"{self._provider} ended the stream without a finish reason: the reply is not whole",
+            f"{self._provider} ended the stream without a finish reason after its last content: "
+            "the reply is not whole",
             retryable=True,
         )
 

@@ -20,7 +20,7 @@ from cloudllm_sync.errors import (
 )
 from cloudllm_sync.objects import ObjectReader
 from cloudllm_sync.streaming.observer import CallInfo, Observer, notify
-from cloudllm_sync.streaming.sources import ChunkList, Source
+from cloudllm_sync.streaming.sources import ChunkList, Progress, Source
 from cloudllm_sync.values import Message, MessageChunk, TokenUsage
 
 __all__ = ["ChatStream", "Settle"]
@@ -102,12 +102,19 @@ class ChatStream(Iterator[MessageChunk]):
         ):
             self._add_text(chunk.content)
         else:
-            self._arrived.add(chunk)
-            if chunk.finish_reason is not None:
-                self._progress.finish_came = True
+            self._add_more(chunk)
         if not self._started:
             self._first_chunk()
         return chunk
+
+    def _add_more(self, chunk: MessageChunk) -> None:
+        """A chunk that is not just text."""
+        self._arrived.add(chunk)
+        if chunk.finish_reason is not None:
+            self._progress.finish_came = True
+            self._add_text = _late(self._arrived.add_text, self._progress)
+        elif chunk.usage is None:
+            self._progress.finish_came = False
 
     def text(self) -> Iterator[str]:
         """The visible text only, piece by piece.
@@ -191,8 +198,8 @@ class ChatStream(Iterator[MessageChunk]):
     def close(self) -> None:
         """End the reply from the reading thread. Idempotent.
 
-        A reply whose finish reason has been seen counts as whole, its usage maybe unknown; any
-        other as cancelled.
+        A reply whose finish reason has been seen, and nothing behind it but usage, counts as whole;
+        any other as cancelled.
         """
         if self._message is not None or self._error is not None:
             return
@@ -202,9 +209,10 @@ class ChatStream(Iterator[MessageChunk]):
             error = self._source.verdict()
             if error is None:
                 self._complete()
-            else:
+                return
+            if not isinstance(error, StreamInterrupted):
                 self._fail(error)
-            return
+                return
         cancellation = self._source.cancellation
         closed = StreamCancelled("the reply was closed before its end")
         self._fail(cancellation.error() if cancellation.requested else closed)
@@ -348,6 +356,16 @@ class _Text(Iterator[str]):
             if chunk.content:
                 return chunk.content
         raise StopIteration
+
+
+def _late(add_text: Callable[[str], None], progress: Progress) -> Callable[[str], None]:
+    """Adds text that comes behind a finish reason: more may follow. It does not hold the stream."""
+
+    def add(text: str) -> None:
+        add_text(text)
+        progress.finish_came = False
+
+    return add
 
 
 def _no_more_chunks() -> MessageChunk:

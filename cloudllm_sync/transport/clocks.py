@@ -47,7 +47,8 @@ class Clocks:
         self.chunk_came = False
         """Set by the stream for every chunk; heard before the next wait."""
         self.finish_came = False
-        """Set by the stream with the finish reason: only usage and the end mark are to come."""
+        """Set by the stream with the finish reason: only usage and the end mark are to come.
+        Taken back should more content come all the same."""
         self.fired: Optional[Clock] = None
         """Which clock ran out."""
 

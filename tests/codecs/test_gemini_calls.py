@@ -45,7 +45,8 @@ def read(*events):
     for event in events:
         if isinstance(event, list):
             event = {"candidates": [{"content": {"parts": event}}], "responseId": "r"}
-        chunks += decoder.feed(ServerSentEvent(json.dumps(event).encode()))
+        data = event if isinstance(event, bytes) else json.dumps(event).encode()
+        chunks += decoder.feed(ServerSentEvent(data))
     chunks += decoder.finish()
     arrived = Accumulator()
     for chunk in chunks:
@@ -89,11 +90,19 @@ def test_parallel_calls_are_numbered():
     assert len(reading.parts) == 3
 
 
-def test_call_after_the_reason_changes_it():
+@pytest.mark.parametrize("end", [STOP, b"[DONE]"], ids=str)
+def test_call_after_the_reason_changes_it(end):
     """STOP came first; that it was for calls shows later."""
-    reasons = [chunk.finish_reason for chunk in read(STOP, [call("f")]).chunks]
+    reasons = [chunk.finish_reason for chunk in read(STOP, [call("f")], end).chunks]
 
     assert reasons == ["stop", None, "tool_calls"]
+
+
+def test_call_after_the_reason_has_none_of_its_own():
+    """Others may have been to come: the reply is not whole."""
+    reasons = [chunk.finish_reason for chunk in read(STOP, [call("f")]).chunks]
+
+    assert reasons == ["stop", None]
 
 
 def test_reply_without_an_id_gives_ids_still():

@@ -6,14 +6,26 @@ import zlib
 
 import pytest
 
-from cloudllm_sync import LLMSession, ServerError, StreamProtocolError
+from cloudllm_sync import (
+    LLMSession,
+    RequestTimeoutError,
+    ServerError,
+    StreamCancelled,
+    StreamInterrupted,
+    StreamProtocolError,
+    Timeouts,
+)
 from cloudllm_sync.clients.claude import ClaudeClient
 from cloudllm_sync.clients.gemini import GeminiClient
 from cloudllm_sync.clients.openai import OpenAIClient
 from cloudllm_sync.clients.responses import OpenAIResponsesClient
 from cloudllm_sync.testing import (
+    Cut,
     Raw,
     Reply,
+    Reset,
+    Stall,
+    Wait,
     anthropic_events,
     gemini_events,
     openai_events,
@@ -84,6 +96,74 @@ def test_junk_after_the_finish_reason_does_not_lose_the_reply(wire, junk, read_w
     assert outcome.error is None
     assert (outcome.message.content, outcome.message.finish_reason) == (TEXT, "stop")
     assert outcome.message.usage.total_tokens == REPLY.reported_usage.total_tokens
+
+
+SPOKEN = ("chat", "claude", "gemini")  # a Responses stream ends with its reason
+
+
+def more_of(wire):
+    """The reply's first text once more."""
+    return next(event for event in EVENTS[wire] if "Grüße".encode() in event)
+
+
+def finish_of(wire):
+    """The event with the finish reason."""
+    return EVENTS[wire][len(EVENTS[wire]) - 1 - AFTER_FINISH[wire]]
+
+
+@pytest.mark.parametrize("wire", SPOKEN, indirect=True)
+@pytest.mark.parametrize("cut", [Cut(), Reset(), None], ids=str)
+def test_finish_reason_proves_nothing_that_comes_behind_it(wire, cut, read_wire):
+    """More may have been to come: where the end is missing then, so may be text."""
+    before, _ = cut_at(EVENTS[wire], AFTER_FINISH[wire])
+    outcome = read_wire(*before, more_of(wire), *([] if cut is None else [Wait(0.02), cut]))
+
+    assert type(outcome.error) is StreamInterrupted
+    assert outcome.error.partial.content == TEXT + "Grüße"
+
+
+@pytest.mark.parametrize("wire", SPOKEN, indirect=True)
+def test_silence_after_text_behind_the_finish_reason_is_a_timeout(wire, serve, read):
+    """As after any other text."""
+    before, _ = cut_at(EVENTS[wire], AFTER_FINISH[wire])
+    with CLIENTS[wire](serve(Raw(*before, more_of(wire), Stall()))) as client:
+        outcome = read(client, timeouts=Timeouts(5, 5, 0.2))
+
+    assert (type(outcome.error), outcome.error.clock) == (RequestTimeoutError, "idle")
+    assert outcome.error.partial.content == TEXT + "Grüße"
+
+
+@pytest.mark.parametrize("wire", SPOKEN, indirect=True)
+def test_end_mark_proves_text_behind_the_finish_reason(wire, read_wire):
+    """Gemini has none, but gateways in front of it do."""
+    before, after = cut_at(EVENTS[wire], AFTER_FINISH[wire])
+    outcome = read_wire(*before, more_of(wire), *(after or [b"data: [DONE]\n\n"]))
+
+    assert outcome.error is None
+    assert (outcome.message.content, outcome.message.finish_reason) == (TEXT + "Grüße", "stop")
+
+
+@pytest.mark.parametrize("wire", SPOKEN, indirect=True)
+def test_finish_reason_that_comes_again_proves_the_text_between(wire, read_wire):
+    """Some servers give one with every event; then the body just ends."""
+    before, _ = cut_at(EVENTS[wire], AFTER_FINISH[wire])
+    outcome = read_wire(*before, more_of(wire), finish_of(wire))
+
+    assert outcome.error is None
+    assert (outcome.message.content, outcome.message.finish_reason) == (TEXT + "Grüße", "stop")
+
+
+@pytest.mark.parametrize("wire", SPOKEN, indirect=True)
+def test_leaving_after_text_behind_the_finish_reason_is_no_whole_reply(wire, serve):
+    """Whoever closes there has not seen the end."""
+    before, after = cut_at(EVENTS[wire], AFTER_FINISH[wire])
+    with CLIENTS[wire](serve(Raw(*before, more_of(wire), *after))) as client:
+        with client.send_message_stream("hi") as stream:
+            while stream.partial.content != TEXT + "Grüße":
+                next(stream)
+
+        with pytest.raises(StreamCancelled):
+            stream.result()
 
 
 def test_compression_that_breaks_after_the_finish_reason_does_not_lose_the_reply(serve, wire, read):

@@ -370,6 +370,16 @@ def test_reply_with_its_finish_reason_is_not_held_back(make_client, serve, monke
     assert "one two" == client.start_message_stream("hi").result(20).content
 
 
+def test_text_behind_the_finish_reason_has_the_idle_clock_again(make_client, serve, monkeypatch):
+    """What goes on after it is no end that is late."""
+    monkeypatch.setattr(clocks, "_AFTER_FINISH_S", 0.05)
+    *reply, end = openai_events(Reply("one", usage=None))
+    text = next(event for event in reply if b"one" in event)
+    server = serve(Raw(*reply, text, Wait(0.3), text, end))
+
+    assert "oneoneone" == make_client(server).start_message_stream("hi").result(20).content
+
+
 def test_whole_reply_needs_no_idle_clock(make_client, serve, monkeypatch):
     """None is no limit; the wait after the finish reason is short all the same."""
     monkeypatch.setattr(clocks, "_AFTER_FINISH_S", 0.05)
