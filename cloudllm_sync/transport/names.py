@@ -10,6 +10,7 @@ import functools
 import ipaddress
 import socket
 import threading
+import time
 from typing import Any, Callable, Optional
 
 from cloudllm_sync.transport.cancellation import Cancellation
@@ -18,24 +19,31 @@ from cloudllm_sync.transport.forks import renew_in_children
 __all__ = ["resolve"]
 
 
+# A lookup that is older may never be answered: its question was lost, or its server is gone. The
+# next call asks anew, and so leaves at most one thread behind in this time.
+_YOUNG_S = 2.0
+
+
 class _Lookup:
     """One question to the resolver."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, began_s: float) -> None:
         self.place = (host, port)
-        self.addresses: list[Any] = []  # both are written before `done`
+        self.began_s = began_s
+        self.addresses: list[Any] = []  # both are written before `done`, once
         self.error: Optional[Exception] = None
-        self.done = False  # guarded by the lock of _Lookups
+        self.done = False
         self.waiting: list[Callable[[], None]] = []  # guarded by the lock of _Lookups
 
 
 class _Lookups:
-    """Questions that have no answer yet; all calls that want the same wait for it together.
+    """Questions that have no answer yet; calls that want the same wait for it together.
 
     Otherwise every call of a client whose resolver hangs would leave a thread behind.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
         self.renew()
         renew_in_children(self)
 
@@ -45,14 +53,14 @@ class _Lookups:
         self._running: dict[tuple[str, int], _Lookup] = {}  # guarded by _lock
 
     def begin(self, host: str, port: int, tell: Callable[[], None]) -> _Lookup:
-        """The lookup of this name, begun if nobody else waits for one; `tell` hears its end."""
-        place = (host, port)
+        """The lookup of this name, begun if there is no young one; `tell` hears its end."""
+        place, now = (host, port), self._now()
         with self._lock:
             lookup = self._running.get(place)
-            if lookup is not None:
+            if lookup is not None and now - lookup.began_s < _YOUNG_S:
                 lookup.waiting.append(tell)
                 return lookup
-            lookup = self._running[place] = _Lookup(host, port)
+            lookup = self._running[place] = _Lookup(host, port, now)
             lookup.waiting.append(tell)
         run = functools.partial(self._run, lookup)
         try:
@@ -60,8 +68,7 @@ class _Lookups:
         except RuntimeError:
             run()  # no more threads: at the interpreter's exit, or at the system's limit
         except BaseException:
-            with self._lock:
-                self._running.pop(place, None)  # Ctrl-C: nobody may answer it
+            self._end(lookup)  # Ctrl-C: nobody may answer it
             raise
         return lookup
 
@@ -70,11 +77,15 @@ class _Lookups:
             lookup.addresses = socket.getaddrinfo(*lookup.place, 0, socket.SOCK_STREAM)
         except Exception as error:  # UnicodeError, and whatever a patched resolver raises
             lookup.error = error
-        with self._lock:
-            lookup.done = True
-            self._running.pop(lookup.place, None)
+        lookup.done = True
+        self._end(lookup)
         for tell in lookup.waiting:
             tell()
+
+    def _end(self, lookup: _Lookup) -> None:
+        with self._lock:
+            if self._running.get(lookup.place) is lookup:
+                del self._running[lookup.place]
 
 
 _lookups = _Lookups()

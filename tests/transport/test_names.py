@@ -102,6 +102,41 @@ def test_calls_for_one_name_ask_once(resolver):
     assert not names._lookups._running
 
 
+def test_lookup_that_hangs_is_not_waited_for_by_later_calls(resolver, monkeypatch):
+    """The server that it asks may be gone; another one would answer by now."""
+    time_s = [1000.0]
+    monkeypatch.setattr(names, "_lookups", names._Lookups(lambda: time_s[0]))
+    with pytest.raises(socket.timeout):
+        resolve("a.example", 80, 0, Cancellation())
+    assert resolver.begun.wait(5)
+    time_s[0] += 1.9
+    with pytest.raises(socket.timeout):
+        resolve("a.example", 80, 0, Cancellation())
+    time_s[0] += 0.2
+    with pytest.raises(socket.timeout):
+        resolve("a.example", 80, 0, Cancellation())
+    resolver.may_answer.set()
+
+    assert ANSWER == resolve("a.example", 80, 5, Cancellation())
+    assert 2 <= len(resolver.asked) <= 3
+
+
+def test_answer_that_comes_late_leaves_the_lookup_after_it_alone(resolver, monkeypatch):
+    """Others wait for that one."""
+    time_s = [1000.0]
+    lookups = names._Lookups(lambda: time_s[0])
+    first_told, second_told = threading.Event(), threading.Event()
+    first = lookups.begin("a.example", 80, first_told.set)
+    time_s[0] += 3
+    second = names._Lookup("a.example", 80, time_s[0])
+    lookups._running["a.example", 80] = second
+    resolver.may_answer.set()
+    assert first_told.wait(5)
+
+    assert first.done
+    assert second is lookups.begin("a.example", 80, second_told.set)
+
+
 def test_every_call_after_an_answer_asks_again(resolver):
     """Nothing is cached: that is the resolver's to do."""
     resolver.may_answer.set()
