@@ -14,6 +14,7 @@ from cloudllm_sync.codecs.accumulator import Accumulator
 from cloudllm_sync.errors import CloudLLMError, StreamCancelled
 from cloudllm_sync.streaming.stream import ChatStream
 from cloudllm_sync.transport.cancellation import Cancellation, using
+from cloudllm_sync.transport.clocks import as_wait
 from cloudllm_sync.transport.forks import renew_in_children
 from cloudllm_sync.values import Message, MessageChunk
 
@@ -136,7 +137,7 @@ class StreamHandle:
         """Wait for the last callback to return; whether it has, within `timeout` seconds."""
         if threading.current_thread() is self._worker:
             return self._done.is_set()  # a callback cannot wait for itself to return
-        return self._done.wait(timeout)
+        return self._done.wait(as_wait(timeout))
 
     def done(self) -> bool:
         """Whether the last callback has returned."""
@@ -161,7 +162,7 @@ class StreamHandle:
             if self._message is None and self._error is None:
                 raise RuntimeError("a callback cannot wait for its own stream to end")
             return
-        if not self._done.wait(timeout):
+        if not self._done.wait(as_wait(timeout)):
             raise TimeoutError(f"the reply has not ended within {timeout:g} s")
 
     # --- the worker ---

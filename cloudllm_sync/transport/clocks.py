@@ -10,8 +10,10 @@ from typing import Callable, Optional
 from cloudllm_sync.errors import Clock
 from cloudllm_sync.values import Timeouts
 
-__all__ = ["Clocks"]
+__all__ = ["Clocks", "as_seconds", "as_wait"]
 
+# poll() and Event.wait() refuse to wait for much longer than this, at 24 days and at 292 years.
+_LONGEST_S = 1e6
 
 # Usage follows the finish reason at once; servers that then neither send an end mark nor close
 # would hold a whole reply back for all of idle_s.
@@ -40,7 +42,7 @@ class Clocks:
     def __init__(self, timeouts: Timeouts, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._timeouts = timeouts
-        self._total_at = now() + _seconds(timeouts.total_s)
+        self._total_at = now() + as_seconds(timeouts.total_s)
         self._phase: Clock = "connect"
         self._budget_s = math.inf
         self._wait_began = 0.0
@@ -54,17 +56,17 @@ class Clocks:
 
     def connecting(self) -> None:
         """A new attempt begins."""
-        self._phase, self._budget_s = "connect", _seconds(self._timeouts.connect_s)
+        self._phase, self._budget_s = "connect", as_seconds(self._timeouts.connect_s)
         self.chunk_came = self.finish_came = False
         self.fired = None
 
     def sending(self) -> None:
         """The connection stands; from now on the provider is waited for."""
-        self._phase, self._budget_s = "first_chunk", _seconds(self._timeouts.first_chunk_s)
+        self._phase, self._budget_s = "first_chunk", as_seconds(self._timeouts.first_chunk_s)
 
     def at_most(self, seconds: float) -> None:
         """Give the rest of the current phase no more than this."""
-        self._budget_s = min(self._budget_s, seconds)
+        self._budget_s = min(self._budget_s, as_seconds(seconds))
         self.chunk_came = False
 
     def before_wait(self) -> Optional[float]:
@@ -75,14 +77,14 @@ class Clocks:
         """
         if self.chunk_came:
             self.chunk_came = False
-            self._phase, self._budget_s = "idle", _seconds(self._timeouts.idle_s)
+            self._phase, self._budget_s = "idle", as_seconds(self._timeouts.idle_s)
             if self.finish_came:
                 self._budget_s = min(self._budget_s, _AFTER_FINISH_S)
         self._wait_began = now = self._now()
         left = min(self._budget_s, self._total_at - now)
         if left <= 0:
             raise self.expired()
-        return None if left == math.inf else left
+        return as_wait(left)
 
     def after_wait(self) -> None:
         """The wait is over, and took its share of the budget."""
@@ -115,5 +117,11 @@ class Clocks:
         }[self.fired or self._phase]
 
 
-def _seconds(limit: float | None) -> float:
-    return math.inf if limit is None else limit
+def as_seconds(limit: float | None) -> float:
+    """A limit as a number: infinite if there is none, and if it is over 11 days."""
+    return math.inf if limit is None or limit > _LONGEST_S else limit
+
+
+def as_wait(seconds: float | None) -> Optional[float]:
+    """Seconds as the system's waits take them: None for as long as it takes."""
+    return None if seconds is None or seconds > _LONGEST_S else seconds

@@ -84,6 +84,16 @@ def test_done_once_the_last_callback_has_returned(serve, make_client):
     assert handle.done() is True
 
 
+@pytest.mark.parametrize("timeout", [1e10, float("inf"), pytest.param(10**400, id="huge")])
+def test_waiting_for_ever_is_allowed(serve, make_client, timeout):
+    """The system does not wait that long; no limit is what it means."""
+    handle = make_client(serve("one")).start_message_stream("hi")
+
+    assert handle.join(timeout)
+    assert handle.exception(timeout) is None
+    assert handle.result(timeout).content == "one"
+
+
 def test_partial_is_what_has_come(held):
     """From any thread, without waiting."""
     handle, _ = held

@@ -6,7 +6,8 @@ import socket
 
 import pytest
 
-from cloudllm_sync import Timeouts
+from cloudllm_sync import BadRequestError, Limits, Timeouts
+from cloudllm_sync.testing import Raw
 from cloudllm_sync.transport.clocks import Clocks
 
 
@@ -55,6 +56,37 @@ def test_without_limits_waits_have_none(clocks_of, hand):
 
     assert (first, second, clocks.before_wait()) == (None, None, None)
     assert clocks.total_left_s() == float("inf")
+
+
+VERY_LONG = [1e6 + 1, 25 * 86400, 1e10, 1e300, float("inf"), pytest.param(10**400, id="huge")]
+
+
+@pytest.mark.parametrize("limit_s", VERY_LONG)
+def test_very_long_limit_is_none(clocks_of, hand, limit_s):
+    """The system refuses to wait for more than 24 days; and nobody does."""
+    clocks = clocks_of(limit_s, limit_s, limit_s, limit_s)
+    first = wait(clocks, hand, 1)
+    clocks.sending()
+    second = wait(clocks, hand, 1)
+    clocks.chunk_came = True
+    third = wait(clocks, hand, 1)
+    clocks.at_most(limit_s)
+
+    assert [None] * 4 == [first, second, third, clocks.before_wait()]
+    assert clocks.total_left_s() == float("inf")
+
+
+@pytest.mark.parametrize("limit_s", VERY_LONG)
+def test_call_with_very_long_limits(serve, make_client, limit_s):
+    """By a name, so that the resolver is waited for, and with a refusal's body to wait for."""
+    server = serve(Raw(b"no", status=400), "fine")
+    url = server.base_url.replace("127.0.0.1", "localhost")
+    limits = Limits(error_body_s=limit_s)
+    client = make_client(url, timeouts=Timeouts(*[limit_s] * 4), limits=limits)
+    with pytest.raises(BadRequestError):
+        client.send_message("hi")
+
+    assert "fine" == client.start_message_stream("hi").result(limit_s).content
 
 
 def test_each_phase_has_its_own_budget(clocks_of, hand):
