@@ -15,8 +15,8 @@ from cloudllm_sync.errors import (
     CloudLLMError,
     RequestTimeoutError,
     StreamCancelled,
+    StreamError,
     StreamInterrupted,
-    StreamProtocolError,
 )
 from cloudllm_sync.objects import ObjectReader
 from cloudllm_sync.streaming.observer import CallInfo, Observer, notify
@@ -281,9 +281,8 @@ class ChatStream(Iterator[MessageChunk]):
         raise StopIteration
 
     def _came_too_late(self, error: CloudLLMError) -> bool:
-        """Whether the connection was lost, garbled or silent after the proof that all is there."""
-        lost = isinstance(error, (StreamInterrupted, StreamProtocolError, RequestTimeoutError))
-        if not lost:
+        """Whether what came or did not come after the proof that all is there was at fault."""
+        if not isinstance(error, (StreamError, RequestTimeoutError)):
             return False
         verdict = self._source.verdict()
         return verdict is None or isinstance(verdict, APIError)  # said before it was lost

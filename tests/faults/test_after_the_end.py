@@ -7,12 +7,14 @@ import zlib
 import pytest
 
 from cloudllm_sync import (
+    Limits,
     LLMSession,
     RequestTimeoutError,
     ServerError,
     StreamCancelled,
     StreamInterrupted,
     StreamProtocolError,
+    StreamTooLargeError,
     Timeouts,
 )
 from cloudllm_sync.clients.claude import ClaudeClient
@@ -37,10 +39,18 @@ pytestmark = pytest.mark.both_ways
 REPLY = Reply(("Grüße", ", Welt"))
 TEXT = "Grüße, Welt"
 CLIENTS = {
-    "chat": lambda server: OpenAIClient("m", api_key="k", base_url=server.base_url),
-    "claude": lambda server: ClaudeClient("m", api_key="k", base_url=server.url),
-    "gemini": lambda server: GeminiClient("m", api_key="k", base_url=server.url),
-    "responses": lambda server: OpenAIResponsesClient("m", api_key="k", base_url=server.base_url),
+    "chat": lambda server, **options: OpenAIClient(
+        "m", api_key="k", base_url=server.base_url, **options
+    ),
+    "claude": lambda server, **options: ClaudeClient(
+        "m", api_key="k", base_url=server.url, **options
+    ),
+    "gemini": lambda server, **options: GeminiClient(
+        "m", api_key="k", base_url=server.url, **options
+    ),
+    "responses": lambda server, **options: OpenAIResponsesClient(
+        "m", api_key="k", base_url=server.base_url, **options
+    ),
 }
 EVENTS = {
     "chat": openai_events(REPLY),
@@ -164,6 +174,39 @@ def test_leaving_after_text_behind_the_finish_reason_is_no_whole_reply(wire, ser
 
         with pytest.raises(StreamCancelled):
             stream.result()
+
+
+LIMITS = Limits(event_bytes=50_000, stream_bytes=200_000)
+TOO_MUCH = {
+    "an event": [b"data: " + b"x" * 60_000 + b"\n\n"],
+    "a stream": [b": keep-alive\n\n" * 20_000],
+}
+
+
+@pytest.mark.parametrize("much", TOO_MUCH.values(), ids=TOO_MUCH)
+def test_too_much_after_the_finish_reason_does_not_lose_the_reply(wire, much, serve, read):
+    """It is not taken in, and it is no content of the reply; the connection is given up."""
+    before, after = cut_at(EVENTS[wire], AFTER_FINISH[wire])
+    server = serve(Raw(*before, *much, *after))
+    with CLIENTS[wire](server, limits=LIMITS) as client:
+        outcome = read(client)
+
+    assert outcome.error is None
+    assert (outcome.message.content, outcome.message.finish_reason) == (TEXT, "stop")
+    assert server.wait_until_idle(2)
+
+
+@pytest.mark.parametrize("wire", SPOKEN, indirect=True)
+@pytest.mark.parametrize("much", TOO_MUCH.values(), ids=TOO_MUCH)
+def test_too_much_after_text_behind_the_finish_reason_is_an_error(wire, much, serve, read):
+    """That text has no proof, and its rest is not read."""
+    before, after = cut_at(EVENTS[wire], AFTER_FINISH[wire])
+    raw = Raw(*before, more_of(wire), *much, *after)
+    with CLIENTS[wire](serve(raw), limits=LIMITS) as client:
+        outcome = read(client)
+
+    assert type(outcome.error) is StreamTooLargeError
+    assert outcome.error.partial.content == TEXT + "Grüße"
 
 
 def test_compression_that_breaks_after_the_finish_reason_does_not_lose_the_reply(serve, wire, read):
