@@ -72,10 +72,13 @@ class Accumulator:
             parts.arguments.append(delta.arguments)
 
     def _tool_calls(self) -> tuple[ToolCall, ...]:
-        return tuple(
-            ToolCall(parts.id or f"call_{index}", parts.name or "", "".join(parts.arguments))
-            for index, parts in sorted(self._calls.copy().items())
-        )
+        calls: dict[str, ToolCall] = {}
+        for index, parts in sorted(self._calls.copy().items()):
+            call_id = parts.id or f"call_{index}"
+            while call_id in calls:  # a server's mistake: each result has to find its call
+                call_id += f"_{index}"
+            calls[call_id] = ToolCall(call_id, parts.name or "", "".join(parts.arguments))
+        return tuple(calls.values())
 
     def is_empty(self) -> bool:
         """Whether nothing that a reader would see has come."""

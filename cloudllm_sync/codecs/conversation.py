@@ -35,7 +35,8 @@ def as_messages(messages: Union[str, Iterable[Message]]) -> tuple[Message, ...]:
 
 
 def check_order(messages: Sequence[Message]) -> None:
-    """Refuse what no provider takes: tool results without their call, calls without a result.
+    """Refuse what no provider takes: tool results without their call, calls without a result or
+    with another's id.
 
     Raises:
         ConfigurationError: Naming the message and the call.
@@ -51,7 +52,14 @@ def check_order(messages: Sequence[Message]) -> None:
         _refuse_open(where, open_calls)
         if message.tool_calls and message.role is not Role.ASSISTANT:
             raise ConfigurationError(f"{where} has tool calls, which only an ASSISTANT can make")
-        open_calls = {call.id: call.name for call in message.tool_calls}
+        open_calls = {}
+        for call in message.tool_calls:
+            if call.id in open_calls:
+                raise ConfigurationError(
+                    f"{where} has two tool calls of the id {call.id!r}: results could not be told "
+                    "apart"
+                )
+            open_calls[call.id] = call.name
         if message.tool_call_id is not None:
             raise ConfigurationError(f"{where} has a tool_call_id: its role must be Role.TOOL")
         if message.attachments and message.role is not Role.USER:

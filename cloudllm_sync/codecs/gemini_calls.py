@@ -139,6 +139,7 @@ class FunctionCalls:
 
     def __init__(self) -> None:
         self._count = 0
+        self._ids: set[str] = set()
         self._open: Optional[_Call] = None
 
     def any(self) -> bool:
@@ -163,7 +164,10 @@ class FunctionCalls:
             deltas = self.close()
             if name is None:
                 return deltas
-            call = self._begin(part, name, call_id or self._make_id(response_id))
+            if call_id is None or call_id in self._ids:
+                call_id = self._make_id(response_id)
+            self._ids.add(call_id)
+            call = self._begin(part, name, call_id)
             raw_parts.append(call.part)
         pieces = said.get("partialArgs")
         for piece in pieces if isinstance(pieces, list) else ():

@@ -51,6 +51,22 @@ def test_calls_are_put_together_by_index_in_its_order():
     )
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["x", "x", "x"], ["x", "x_1", "x_2"]),
+        (["x", "x_2", "x"], ["x", "x_2", "x_2_2"]),
+        (["call_1", None], ["call_1", "call_1_1"]),
+    ],
+)
+def test_calls_of_one_id_are_told_apart(given, expected):
+    """Some servers count by name, or leave ids out: each result has to find its call."""
+    deltas = [ToolCallDelta(index, name, "f", "") for index, name in enumerate(given)]
+    message = gathered(*(MessageChunk(tool_call_delta=delta) for delta in deltas)).message()
+
+    assert expected == [call.id for call in message.tool_calls]
+
+
 def test_last_reason_and_usage_count():
     """Both may come more than once."""
     message = gathered(

@@ -65,6 +65,10 @@ BROKEN = {
         [USER, ASKS],
         "the tool call 'x' (f) has no result before the conversation's end: add a",
     ),
+    "two calls of one id": (
+        [USER, Message(Role.ASSISTANT, "", tool_calls=[*ASKS.tool_calls, ToolCall("x", "h", "")])],
+        "messages[1] has two tool calls of the id 'x': results could not be told apart",
+    ),
     "call of a user": (
         [Message(Role.USER, "", tool_calls=ASKS.tool_calls)],
         "messages[0] has tool calls, which only an ASSISTANT can make",

@@ -126,6 +126,13 @@ def test_call_without_a_name_is_passed_over():
     assert read([call(), call(args={"a": 1})], STOP).calls == []
 
 
+def test_id_that_comes_twice_is_given_to_the_first():
+    """The other has one of ours, which is not sent back: Gemini matches it by its name."""
+    calls = read([call("f", call_id="a"), call("g", call_id="a")], STOP).calls
+
+    assert [("a", "f", "{}"), ("gemini_call_r_1", "g", "{}")] == calls
+
+
 def test_numeric_id_is_text():
     """Ids may be numbers; a name that is no text is none."""
     assert read([call("f", call_id=7), call(True)], STOP).calls == [("7", "f", "{}")]

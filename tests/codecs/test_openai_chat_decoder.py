@@ -49,12 +49,16 @@ def test_refusal_is_not_content(read_deltas):
 def test_everything_in_one_event_is_read(read_events):
     """Content, calls, reason and usage may share an event."""
     call = {"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}
-    delta = {"content": "c", "reasoning": "r", "tool_calls": [call, {**call, "index": 1}]}
+    delta = {
+        "content": "c",
+        "reasoning": "r",
+        "tool_calls": [call, {**call, "index": 1, "id": "b"}],
+    }
     counted = {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}
     reading = read_events({"choices": [choice(delta, "stop")], "usage": counted, "id": "i"})
 
     assert (reading.message.content, reading.message.reasoning) == ("c", "r")
-    assert reading.calls == [("a", "f", "{}"), ("a", "f", "{}")]
+    assert reading.calls == [("a", "f", "{}"), ("b", "f", "{}")]
     assert reading.message.finish_reason == "tool_calls"
     assert reading.message.usage == TokenUsage(2, 3, 5)
     assert reading.message.response_id == "i"
