@@ -12,7 +12,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any, Optional, TypeVar, Union
+from typing import Any, Callable, Optional, TypeVar, Union
 
 import attrs
 
@@ -154,6 +154,18 @@ def _tuple(values: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(values)
 
 
+def _made_of(kind: type) -> Callable[[Any, attrs.Attribute[Any], tuple[Any, ...]], None]:
+    def check(_: Any, field: attrs.Attribute[Any], values: tuple[Any, ...]) -> None:
+        for position, value in enumerate(values):
+            if not isinstance(value, kind):
+                raise TypeError(
+                    f"{field.name}[{position}] must be of type {kind.__name__}, "
+                    f"not {type(value).__name__}"
+                )
+
+    return check
+
+
 def _role(value: Role | str) -> Role:
     try:
         return Role(value)
@@ -175,12 +187,18 @@ class Message:
 
     role: Role = attrs.field(converter=_role)
     content: str = attrs.field(validator=attrs.validators.instance_of(str))
-    tool_calls: tuple[ToolCall, ...] = attrs.field(default=(), converter=_tuple, kw_only=True)
+    tool_calls: tuple[ToolCall, ...] = attrs.field(
+        default=(), converter=_tuple, validator=_made_of(ToolCall), kw_only=True
+    )
     tool_call_id: Optional[str] = attrs.field(default=None, kw_only=True)
-    attachments: tuple[Attachment, ...] = attrs.field(default=(), converter=_tuple, kw_only=True)
+    attachments: tuple[Attachment, ...] = attrs.field(
+        default=(), converter=_tuple, validator=_made_of(Attachment), kw_only=True
+    )
     reasoning: str = attrs.field(default="", kw_only=True)
     refusal: str = attrs.field(default="", kw_only=True)
-    citations: tuple[str, ...] = attrs.field(default=(), converter=_tuple, kw_only=True)
+    citations: tuple[str, ...] = attrs.field(
+        default=(), converter=_tuple, validator=_made_of(str), kw_only=True
+    )
     finish_reason: Optional[str] = attrs.field(default=None, kw_only=True)
     raw_finish_reason: Optional[str] = attrs.field(default=None, kw_only=True)
     usage: Optional[TokenUsage] = attrs.field(default=None, kw_only=True)

@@ -129,6 +129,22 @@ def test_string_is_no_sequence(field):
 
 
 @pytest.mark.parametrize(
+    ("field", "values", "match"),
+    [
+        ("attachments", [FILE, 5], r"attachments\[1\] must be of type Attachment, not int"),
+        ("attachments", [None], r"attachments\[0\] must be of type Attachment, not NoneType"),
+        ("attachments", ["a.png"], r"attachments\[0\] must be of type Attachment, not str"),
+        ("tool_calls", [{"id": "a"}], r"tool_calls\[0\] must be of type ToolCall, not dict"),
+        ("citations", [b"u"], r"citations\[0\] must be of type str, not bytes"),
+    ],
+)
+def test_items_must_be_of_their_kind(field, values, match):
+    """A slip is raised where it is made, not by a codec, and never sent."""
+    with pytest.raises(TypeError, match=match):
+        Message(Role.USER, "", **{field: values})
+
+
+@pytest.mark.parametrize(
     ("arguments", "expected"),
     [('{"x": [1, "é"]}', {"x": [1, "é"]}), ("{}", {}), ("", {}), (" \n", {})],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import attrs
 import pytest
 
@@ -35,7 +37,10 @@ def comparable(message):
     """The message without ids and the provider's words; arguments as what they say."""
     return attrs.evolve(
         message,
-        tool_calls=[(call.name, call.parsed()) for call in message.tool_calls],
+        tool_calls=[
+            ToolCall("", call.name, json.dumps(call.parsed(), sort_keys=True))
+            for call in message.tool_calls
+        ],
         raw_finish_reason=None,
         model=None,
     )

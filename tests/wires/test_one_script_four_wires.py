@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 
 import attrs
 import pytest
@@ -49,7 +50,10 @@ def comparable(message):
     """The message without ids and the provider's words; arguments as what they say."""
     return attrs.evolve(
         message,
-        tool_calls=[(call.name, call.parsed()) for call in message.tool_calls],
+        tool_calls=[
+            ToolCall("", call.name, json.dumps(call.parsed(), sort_keys=True))
+            for call in message.tool_calls
+        ],
         raw_finish_reason=None,
         model=None,
         response_id=None,
