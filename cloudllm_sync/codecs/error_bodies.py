@@ -199,6 +199,8 @@ def _classify(status: int | None, found: _Found) -> type[APIError]:
 def _build(provider: str, where: str, status: int | None, found: _Found, body: str) -> APIError:
     cls = _classify(status, found)
     hint = next((f" ({hint})" for kind, hint in _HINTS if issubclass(cls, kind)), "")
+    if status is not None and 300 <= status < 400:
+        hint = " (redirects are not followed: check base_url)"
     # Without a status, only what names an overload is sure not to be a verdict on the prompt.
     named = _by_names(f"{found.type or ''} {found.code or ''}")
     overload = named in (ServerError, RateLimitError) or "overloaded" in found.message.lower()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Callable, Optional
 
 import requests
+import urllib3
 
 from cloudllm_sync.codecs import ServerSentEvent, WireRequest
 from cloudllm_sync.codecs.error_bodies import error_from_body
@@ -44,6 +45,9 @@ _REQUEST_IDS = (
 
 # How long the end of the body may take after the end mark; then the connection is given up.
 _END_OF_BODY_S = 0.05
+
+
+_COMPRESSIONS = {"br", "zstd", "compress", "x-compress"}  # beside what urllib3 always knows
 
 
 class Call:
@@ -207,7 +211,7 @@ class Call:
         found = next((headers[name] for name in _REQUEST_IDS if name in headers), None)
         self.request_id = found and mask(found)
         if response.status_code == 200:
-            return None
+            return self._unreadable(headers.get("content-encoding", ""))
         if response.status_code < 300:  # no reply, or no HTTP any more (101)
             kind = headers.get("content-type", "none")
             return StreamProtocolError(
@@ -221,6 +225,18 @@ class Call:
         error.retry_after_s = error.retry_after_s if asked_s is None else asked_s
         error.retryable = retry.should_retry(headers, error.retryable)
         return error
+
+    def _unreadable(self, encoding: str) -> Optional[CloudLLMError]:
+        """The error of a body that is compressed as nothing here undoes; urllib3 hands it on as it
+        came. What names no compression is none.
+        """
+        names = {name.strip().lower() for name in encoding.split(",")}
+        if names & _COMPRESSIONS <= set(urllib3.HTTPResponse.CONTENT_DECODERS):
+            return None
+        return StreamProtocolError(
+            f"{self._where} answered in the content encoding {encoding!r}, which cannot be read "
+            "here: install what urllib3 needs for it, or check proxies on the way"
+        )
 
     def _error_body(self, response: requests.Response) -> bytes:
         """As much of the body as is allowed and comes in time."""

@@ -291,3 +291,18 @@ def test_details_of_google_tell_reason_and_wait(details, cls, wait_s):
     error = error_from_body("Gemini", 400, json.dumps(body).encode())
 
     assert (type(error), error.retry_after_s) == (cls, wait_s)
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 307, 308, 399])
+def test_redirect_says_that_it_is_not_followed(status):
+    """Nobody sees that from "302"."""
+    error = error_from_body("OpenAI", status, b"<html>Moved</html>")
+
+    assert f"answered with status {status}: " in str(error)
+    assert str(error).endswith("(redirects are not followed: check base_url)")
+
+
+@pytest.mark.parametrize("status", [400, 404, 500])
+def test_other_refusals_say_nothing_of_redirects(status):
+    """They are none."""
+    assert "redirect" not in str(error_from_body("OpenAI", status, b"no"))

@@ -7,6 +7,7 @@ import zlib
 
 import pytest
 from families import PIECES, TEXT
+from urllib3 import HTTPResponse
 
 from cloudllm_sync import StreamInterrupted, StreamProtocolError
 from cloudllm_sync.testing import Raw, Reply
@@ -59,7 +60,7 @@ BAD = {
     "no gzip": (lambda f: encoded("gzip", f.whole), StreamProtocolError),
     "no deflate": (lambda f: encoded("deflate", b"\xff" + f.whole), StreamProtocolError),
     "gzip, unnamed": (lambda f: Raw(gzip.compress(f.whole)), StreamInterrupted),
-    "unknown": (lambda f: encoded("br", b"\x1b\x05\0\xf8\xff\xfe"), StreamInterrupted),
+    "unknown": (lambda f: encoded("lz4", b"\x1b\x05\0\xf8\xff\xfe"), StreamInterrupted),
 }
 
 
@@ -70,6 +71,23 @@ def test_body_that_cannot_be_decompressed_is_an_error(fails, family, bad):
     make, error = BAD[bad]
 
     fails(make(family), error=error, gone=False)
+
+
+@pytest.fixture
+def no_extras(monkeypatch):
+    """Neither brotli nor zstandard is installed."""
+    monkeypatch.setattr(HTTPResponse, "CONTENT_DECODERS", ["gzip", "x-gzip", "deflate"])
+
+
+@pytest.mark.each_wire_once
+@pytest.mark.parametrize("name", ["br", "BR", "zstd", "gzip, br", "compress"])
+@pytest.mark.usefixtures("no_extras")
+def test_compression_that_nothing_here_undoes_is_named(fails, name):
+    """Proxies compress what they were not asked to."""
+    raw = encoded(name, b"\x1b\x05\0\xf8\xff\xfe")
+    failure = fails(raw, error=StreamProtocolError).error
+
+    assert f"content encoding {name!r}" in str(failure)
 
 
 def test_gzip_that_is_cut_keeps_what_was_flushed(fails, family):
