@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Callable
 
 from cloudllm_sync.codecs import WHOLE_BODY, ServerSentEvent
-from cloudllm_sync.errors import StreamTooLargeError
+from cloudllm_sync.transport.lines import too_large
 
 __all__ = [
     "are_json_lines",
@@ -65,10 +65,7 @@ def line_events(
     depth = 0
     for line in lines:
         if len(line) + len(laid_out) > event_limit:
-            raise StreamTooLargeError(
-                f"{source} sent an event of more than {event_limit} bytes: raise it in Limits if "
-                "it is wanted"
-            )
+            raise too_large(source, "an event", event_limit)
         if not depth and line[:1] == b"{" and line[-1:] == b"}" and not is_cut():
             yield ServerSentEvent(line)
             continue

@@ -12,7 +12,7 @@ from typing import Callable
 import sseclient
 
 from cloudllm_sync.codecs import BARE_JSON, WHOLE_BODY, ServerSentEvent
-from cloudllm_sync.errors import StreamProtocolError, StreamTooLargeError
+from cloudllm_sync.errors import StreamProtocolError
 from cloudllm_sync.transport.documents import (
     array_events,
     bare_documents,
@@ -20,6 +20,7 @@ from cloudllm_sync.transport.documents import (
     is_closed,
     line_events,
 )
+from cloudllm_sync.transport.lines import too_large
 
 __all__ = ["EventReader", "reply_events"]
 
@@ -80,10 +81,7 @@ class EventReader(sseclient.SSEClient):
             self._event_bytes = len(first) + len(more[0])
         self._event_bytes += len(more[-1]) + 1
         if self._event_bytes > self._event_limit:
-            raise StreamTooLargeError(
-                f"{self._source} sent an event of more than {self._event_limit} bytes: raise "
-                "it in Limits if it is wanted"
-            )
+            raise too_large(self._source, "an event", self._event_limit)
         if len(more) == _GROUP_LINES:
             # Short lines would take 30 times their size. Two stay: the event has many.
             self._folded.append(b"\n".join(more[:-2]))

@@ -15,7 +15,7 @@ from cloudllm_sync.errors import StreamTooLargeError
 from cloudllm_sync.transport.chunked import CallHTTPResponse
 from cloudllm_sync.values import Limits
 
-__all__ = ["LineBlocks", "pieces_of"]
+__all__ = ["LineBlocks", "pieces_of", "too_large"]
 
 _PIECE_BYTES = 64 * 1024
 _BOM = b"\xef\xbb\xbf"
@@ -25,6 +25,13 @@ _BOM = b"\xef\xbb\xbf"
 # nothing but one short line is packed a thousand times, and costs seconds before a limit ends it.
 _BOMB_BYTES = 1024 * 1024
 _BOMB_TIMES = 200
+
+
+def too_large(source: str, what: str, limit: int) -> StreamTooLargeError:
+    """The error of something over its limit."""
+    return StreamTooLargeError(
+        f"{source} sent {what} of more than {limit} bytes: raise it in Limits if it is wanted"
+    )
 
 
 def pieces_of(raw: Any, response: Optional[CallHTTPResponse], source: str) -> Iterator[bytes]:
@@ -85,7 +92,7 @@ class LineBlocks:
         for piece in self._from_the_first_character():
             room -= len(piece)
             if room < 0:
-                raise self._too_large("a stream", self._limits.stream_bytes)
+                raise too_large(self._source, "a stream", self._limits.stream_bytes)
             if waiting_bytes + len(piece) > line_limit and not self.is_json:
                 self._check_lines(waiting_bytes, piece)
             if after_cr and piece[:1] == b"\n":
@@ -133,10 +140,4 @@ class LineBlocks:
         limit = self._limits.event_bytes
         first, *others = piece.splitlines() or [b""]
         if waiting_bytes + len(first) > limit or any(len(line) > limit for line in others):
-            raise self._too_large("an event", limit)
-
-    def _too_large(self, what: str, limit: int) -> StreamTooLargeError:
-        return StreamTooLargeError(
-            f"{self._source} sent {what} of more than {limit} bytes: raise it in Limits if it is "
-            "wanted"
-        )
+            raise too_large(self._source, "an event", limit)
