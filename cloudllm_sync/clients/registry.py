@@ -37,6 +37,8 @@ class KnownProvider:
     key_variables: tuple[str, ...] = ()
     """Environment variables that may hold the key; empty if the server wants none, or if the
     client knows them."""
+    key_needed: bool = True
+    """Whether one of the variables has to be set where no key is given."""
     client: str = "compatible:OpenAICompatibleClient"
     """`module:class` below `cloudllm_sync.clients`."""
 
@@ -52,6 +54,9 @@ def _native(name: str, client: str) -> KnownProvider:
 def _server(name: str, base_url: str, *key_variables: str) -> KnownProvider:
     return KnownProvider(name=name, base_url=base_url, key_variables=key_variables)
 
+
+# Ollama speaks Chat Completions below /v1. Only ollama.com wants a key.
+_CHAT_OF_OLLAMA = KnownProvider(name="ollama", key_variables=("OLLAMA_API_KEY",), key_needed=False)
 
 _table: dict[str, KnownProvider] = {  # single dict operations only
     row.name: row
@@ -185,7 +190,7 @@ def _parse(spec: str) -> tuple[KnownProvider, str, Optional[str]]:
     if not base_url and row.name in ("azure", "custom"):
         raise ConfigurationError(f"{row.name!r} needs an address: write {row.name}:MODEL@BASE_URL")
     if row is _table.get("ollama") and base_url.rstrip("/").endswith("/v1"):
-        row = _server(row.name, base_url)  # Ollama speaks Chat Completions there
+        row = attrs.evolve(_CHAT_OF_OLLAMA, base_url=base_url)
     return row, model.strip(), base_url or row.base_url or None
 
 
@@ -202,5 +207,5 @@ def _key_of(row: KnownProvider, given: Optional[str]) -> Optional[str]:
     if given is not None:
         return given
     variables = row.key_variables
-    found = key_in_environment(row.name, variables, needed=bool(variables))
+    found = key_in_environment(row.name, variables, needed=bool(variables) and row.key_needed)
     return None if found is None else found[1]

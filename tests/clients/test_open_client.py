@@ -60,6 +60,20 @@ def test_key_is_found_in_the_providers_variable(monkeypatch):
         assert "Bearer gsk-1" == server.requests[0].headers["authorization"]
 
 
+@pytest.mark.parametrize(("key", "sent"), [("ok-123456", "Bearer ok-123456"), (None, None)])
+def test_ollama_s_key_is_found_for_chat_completions_too(monkeypatch, key, sent):
+    """Its own address wants one, a server at home does not."""
+    monkeypatch.delenv("OLLAMA_API_KEY", raising=False)
+    if key is not None:
+        monkeypatch.setenv("OLLAMA_API_KEY", key)
+
+    with FakeServer("Hello") as server, open_client(f"ollama:m@{server.base_url}") as client:
+        client.send_message("hi")
+
+        assert server.requests[0].path == "/v1/chat/completions"
+        assert server.requests[0].headers.get("authorization") == sent
+
+
 def test_missing_key_names_the_variable(monkeypatch):
     """The error says what to set."""
     monkeypatch.delenv("GROQ_API_KEY", raising=False)
