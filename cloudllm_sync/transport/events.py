@@ -88,9 +88,12 @@ class EventReader(sseclient.SSEClient):
             del more[:-2]
 
     def _parse(self, first: bytes, more: list[bytes]) -> Iterator[ServerSentEvent]:
-        if not more and first[:5] == b"data:":
-            yield ServerSentEvent(first[6:] if first[5:6] == b" " else first[5:])
-            return
+        if not more:
+            if first[:5] == b"data:" or first == b"data":
+                yield ServerSentEvent(first[6:] if first[5:6] == b" " else first[5:])
+                return
+            if first[:4] != b"data" and first[:1] != b"{":
+                return  # a comment, or a field that says nothing alone
         lines = [first, *more]
         if self._folded:
             lines[1:1] = b"\n".join(self._folded).split(b"\n")

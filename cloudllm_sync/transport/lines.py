@@ -19,6 +19,8 @@ __all__ = ["LineBlocks", "pieces_of", "too_large"]
 
 _PIECE_BYTES = 64 * 1024
 _BOM = b"\xef\xbb\xbf"
+_BLANK_RUN = 1024
+_BLANK_RUNS = (b"\n" * _BLANK_RUN, b"\r" * _BLANK_RUN)
 
 
 # What a stream's own compression does not reach: it is flushed for every token. A body that is
@@ -95,6 +97,9 @@ class LineBlocks:
                 raise too_large(self._source, "a stream", self._limits.stream_bytes)
             if waiting_bytes + len(piece) > line_limit and not self.is_json:
                 self._check_lines(waiting_bytes, piece)
+            if len(piece) > _BLANK_RUN and piece[:_BLANK_RUN] in _BLANK_RUNS:
+                # Two say as much, and each costs more to read than to unpack from a bomb.
+                piece = piece[:2] + piece.lstrip(piece[:1])
             if after_cr and piece[:1] == b"\n":
                 piece = piece[1:]  # the second half of a CR LF
             after_cr = False

@@ -52,6 +52,27 @@ def test_every_cut_of_mixed_line_ends_gives_the_same_lines():
     assert seen == {tuple(body.splitlines())}
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r"])
+def test_long_run_of_empty_lines_is_handed_on_as_two(end):
+    """They say no more than one, and reading each takes longer than unpacking them."""
+    run = end * 65536
+
+    assert blocks_of([run, run + b"data: 1\n"]) == [end * 2, end * 2 + b"data: 1\n"]
+
+
+def test_long_run_of_empty_lines_counts_as_it_came():
+    """As bytes of the stream."""
+    with pytest.raises(StreamTooLargeError, match="more than 100000 bytes"):
+        blocks_of([b"\n" * 65536] * 2, Limits(stream_bytes=100_000))
+
+
+def test_line_end_before_a_long_run_of_empty_lines_is_one():
+    """Its second half may be the run's first byte."""
+    body = [b"data: 1\r", b"\n" * 5000 + b"data: 2\n", b"\n"]
+
+    assert [b"data: 1", b"", b"data: 2", b""] == align(body)
+
+
 def test_line_is_handed_on_with_the_piece_that_ends_it():
     """Nothing is held back, not even after CR, which LF may follow."""
     handed = []
@@ -132,7 +153,7 @@ def test_json_body_is_known_by_its_first_character(body, is_json, size):
 
 def test_json_body_is_known_behind_any_number_of_blank_lines():
     """A queued request gets one every few seconds; they are handed on as they come."""
-    waited = [b"\n" * 65537] * 3
+    waited = [b"\n" * 100] * 300
     blocks = LineBlocks(iter([*waited, b"{}"]), Limits(), "the server")
     handed = list(blocks.stream())
 
