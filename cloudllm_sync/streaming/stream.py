@@ -229,10 +229,11 @@ class ChatStream(Iterator[MessageChunk]):
         self.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_settlers", None) is None or self._message or self._error:
-            return
-        if os.getpid() != self._pid:
+        if getattr(self, "_settlers", None) is None or os.getpid() != self._pid:
             return  # a forked child has the parent's streams, and maybe their locks as taken
+        if self._message or self._error:
+            self._settle(None, self._error)  # Ctrl-C came before all were told
+            return
         unfinished = self._arrived.finish_reason is None
         self.close()  # first: a filter may turn the warning into an error
         if unfinished:
@@ -297,8 +298,7 @@ class ChatStream(Iterator[MessageChunk]):
         """The one good end."""
         message = self._arrived.message(self._source.facts)
         try:
-            for settle in self._settlers:
-                settle(message, None)
+            self._settle(message, None)
         except CloudLLMError as error:
             self._error = error
             self._tell(None, error)
@@ -320,10 +320,14 @@ class ChatStream(Iterator[MessageChunk]):
         if error.partial is None and not self._arrived.is_empty():
             error.partial = self._arrived.message(self._source.facts)
         self._error = self._source.describe(error)
-        for settle in self._settlers:
-            settle(None, error)
+        self._settle(None, error)
         self._tell(None, error)
         return error
+
+    def _settle(self, message: Message | None, error: CloudLLMError | None) -> None:
+        """Tell those who have not been told: wherever Ctrl-C comes, nobody is told twice."""
+        while self._settlers:
+            self._settlers.pop(0)(message, error)
 
     def _fail_for(self, cause: BaseException) -> None:
         """Something that is no failure of the reply, Ctrl-C say, ended the reading."""

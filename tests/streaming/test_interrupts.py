@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import linecache
 import pathlib
@@ -11,7 +12,14 @@ import threading
 import pytest
 
 import cloudllm_sync
-from cloudllm_sync import LLMSession, OpenAIClient, SessionBusyError
+from cloudllm_sync import (
+    ChatStream,
+    LLMSession,
+    MessageChunk,
+    OpenAIClient,
+    SessionBusyError,
+    StreamInterrupted,
+)
 from cloudllm_sync.testing import FakeServer
 
 PACKAGE = pathlib.Path(cloudllm_sync.__file__).parent
@@ -291,6 +299,30 @@ def test_ctrl_c_at_any_line_leaves_the_session_free(way, rooms):
             texts = [message.content for message in session.history]
             if texts not in whole:
                 wrong.append((ctrl_c.where, texts))
+
+    assert line > 20
+    assert wrong == []
+
+
+@pytest.mark.parametrize("ends", ["whole", "cut"])
+@pytest.mark.filterwarnings("ignore:a ChatStream was dropped:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_at_any_line_settles_a_stream_once(ends):
+    """Neither twice, though the stream is dropped then, nor never."""
+    chunks = [MessageChunk("one"), MessageChunk(finish_reason="stop")]
+    wrong = []
+    for line in range(1, 2000):
+        stream, settled = ChatStream.of(chunks[: 2 if ends == "whole" else 1]), []
+        stream.settle_with(lambda *end, settled=settled: settled.append(end))
+        ctrl_c = CtrlC(line, ["streaming"])
+        with contextlib.suppress(StreamInterrupted):
+            ctrl_c.strike(stream.result)
+        del stream
+        gc.collect(1)
+        if ctrl_c.where is None:
+            break
+        if len(settled) != 1:
+            wrong.append((ctrl_c.where, settled))
 
     assert line > 20
     assert wrong == []
