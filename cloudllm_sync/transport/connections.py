@@ -8,13 +8,11 @@ pool: a late cancel finds nothing, rather than the connection of another call.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
 from typing import Any, Optional
 
 from requests.adapters import HTTPAdapter
@@ -29,12 +27,9 @@ from cloudllm_sync.transport.clocks import Clocks
 from cloudllm_sync.transport.forks import renew_in_children
 from cloudllm_sync.transport.idle import IdleConnections
 from cloudllm_sync.transport.names import resolve
+from cloudllm_sync.transport.sockets import CallSocket, OwnedSocket
 
-__all__ = ["CallAdapter", "CallSSLContext", "Claim", "Claiming"]
-
-# One recv fills this much at the most: many events a system call when they come fast. Memory is
-# touched only as far as bytes come.
-_READ_BUFFER_BYTES = 32 * 1024
+__all__ = ["CallAdapter", "Claim", "Claiming"]
 
 # More threads than this on one client would close and open connections again and again.
 _POOL_SIZE = 512
@@ -74,7 +69,7 @@ class Claim:
         self.cancellation = cancellation
         self._pid = os.getpid()
         self._lock = threading.RLock()
-        self._sock: Optional[_CallSocketMixin] = None  # guarded by _lock
+        self._sock: Optional[OwnedSocket] = None  # guarded by _lock
         renew_in_children(self)
 
     def renew(self) -> None:
@@ -124,104 +119,6 @@ class Claiming:
 
     def __exit__(self, *exc_info: object) -> None:
         _active.claim = None
-
-
-class _CallSocketMixin:
-    """Waits no longer than its call's clocks allow; `claim` is set by the owning thread."""
-
-    claim: Optional[Claim] = None
-
-    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
-        claim = self.claim
-        nbytes = nbytes or len(buffer)  # gevent's TLS sockets take 0 at its word
-        if claim is None:
-            return super().recv_into(buffer, nbytes, flags)  # type: ignore[misc, no-any-return]
-        clocks = claim.clocks
-        self.settimeout(clocks.before_wait())  # type: ignore[attr-defined]
-        try:
-            count: int = super().recv_into(buffer, nbytes, flags)  # type: ignore[misc]
-        except socket.timeout:
-            raise clocks.expired() from None
-        clocks.after_wait()
-        if count:
-            claim.received = True
-        return count
-
-    def send(self, data: Any, flags: int = 0, **of_gevent: Any) -> int:
-        """As socket.send(); gevent's sendall() passes its time-out."""
-        with self._on_its_clocks():
-            return super().send(data, flags, **of_gevent)  # type: ignore[misc, no-any-return]
-
-    @contextlib.contextmanager
-    def _on_its_clocks(self) -> Iterator[None]:
-        if self.claim is None:
-            yield
-            return
-        clocks = self.claim.clocks
-        self.settimeout(clocks.before_wait())  # type: ignore[attr-defined]
-        try:
-            yield
-        except socket.timeout:
-            raise clocks.expired() from None
-        clocks.after_wait()
-
-    def makefile(self, mode: str = "r", buffering: Any = None, **options: Any) -> Any:
-        if mode == "rb" and buffering is None:
-            buffering = _READ_BUFFER_BYTES
-        return super().makefile(mode, buffering, **options)  # type: ignore[misc]
-
-
-class CallSocket(_CallSocketMixin, socket.socket):
-    """A TCP socket of a call."""
-
-    def sendall(self, data: Any, flags: int = 0) -> None:
-        """As socket.sendall(), on the call's clocks; over TLS it goes through send()."""
-        with self._on_its_clocks():
-            super().sendall(data, flags)
-
-
-class CallSSLSocket(_CallSocketMixin, ssl.SSLSocket):  # type: ignore[misc]
-    """A TLS socket of a call."""
-
-    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        """As SSLSocket.recv(); closes a socket that is reset before its handshake."""
-        try:
-            return super().recv(buflen, flags)
-        except ConnectionError:
-            # Until Python 3.13 wrap_socket() looks for early bytes, and forgets to close then.
-            if self._sslobj is None:  # type: ignore[attr-defined]
-                self.close()
-            raise
-
-
-def _shake_hands(sock: ssl.SSLSocket, clocks: Clocks) -> None:
-    try:
-        sock.do_handshake()
-    except socket.timeout:
-        raise clocks.expired() from None
-    clocks.after_wait()
-
-
-class CallSSLContext(ssl.SSLContext):
-    """A TLS context whose sockets belong to their call during the handshake already."""
-
-    sslsocket_class = CallSSLSocket
-
-    def wrap_socket(self, sock: Any, *args: Any, **options: Any) -> Any:
-        """As SSLContext.wrap_socket(), on the clocks of the socket's call."""
-        claim = getattr(sock, "claim", None)
-        if claim is None:
-            return super().wrap_socket(sock, *args, **options)
-        options["do_handshake_on_connect"] = False
-        wrapped = super().wrap_socket(sock, *args, **options)
-        try:
-            claim.take(wrapped)
-            wrapped.settimeout(claim.clocks.before_wait())
-            _shake_hands(wrapped, claim.clocks)
-        except BaseException:
-            wrapped.close()
-            raise
-        return wrapped
 
 
 class _CallConnectionMixin:

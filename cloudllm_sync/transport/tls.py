@@ -9,7 +9,7 @@ from typing import Union
 from requests.adapters import DEFAULT_CA_BUNDLE_PATH
 
 from cloudllm_sync.errors import ConfigurationError
-from cloudllm_sync.transport.connections import CallSSLContext
+from cloudllm_sync.transport.sockets import CallSSLContext
 
 __all__ = ["Cert", "Verify", "tls_context"]
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import ssl
+import struct
 
 import pytest
 
-from cloudllm_sync import ConfigurationError
+from cloudllm_sync import ConfigurationError, Timeouts
+from cloudllm_sync.transport.cancellation import Cancellation
+from cloudllm_sync.transport.clocks import Clocks
+from cloudllm_sync.transport.connections import Claim
+from cloudllm_sync.transport.sockets import CallSocket
 from cloudllm_sync.transport.tls import tls_context
 
 
@@ -75,3 +82,20 @@ def test_file_that_is_no_certificate_is_refused(tmp_path):
     path.write_text("junk")
     with pytest.raises(ConfigurationError, match=r"junk\.pem"):
         tls_context(str(path), None)
+
+
+def test_socket_that_was_reset_before_its_handshake_is_closed(silent_port):
+    """ssl has taken it over by then, and does not close it before Python 3.13."""
+    claim = Claim(Clocks(Timeouts()), Cancellation())
+    sock = CallSocket()
+    sock.connect(silent_port.getsockname())
+    claim.take(sock)
+    peer, _ = silent_port.accept()
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.close()
+    fd = sock.fileno()
+
+    with pytest.raises(ConnectionResetError):
+        tls_context(True, None).wrap_socket(sock, server_hostname="localhost")
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)

@@ -1,0 +1,121 @@
+"""Sockets that know which call owns them, and wait no longer than its clocks allow."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Optional
+
+from cloudllm_sync.transport.clocks import Clocks
+
+if TYPE_CHECKING:
+    from cloudllm_sync.transport.connections import Claim
+
+__all__ = ["CallSSLContext", "CallSSLSocket", "CallSocket", "OwnedSocket"]
+
+# One recv fills this much at the most: many events a system call when they come fast. Memory is
+# touched only as far as bytes come.
+_READ_BUFFER_BYTES = 32 * 1024
+
+
+class OwnedSocket:
+    """Waits no longer than its call's clocks allow; `claim` is set by the owning thread."""
+
+    claim: Optional[Claim] = None
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        claim = self.claim
+        nbytes = nbytes or len(buffer)  # gevent's TLS sockets take 0 at its word
+        if claim is None:
+            return super().recv_into(buffer, nbytes, flags)  # type: ignore[misc, no-any-return]
+        clocks = claim.clocks
+        self.settimeout(clocks.before_wait())  # type: ignore[attr-defined]
+        try:
+            count: int = super().recv_into(buffer, nbytes, flags)  # type: ignore[misc]
+        except socket.timeout:
+            raise clocks.expired() from None
+        clocks.after_wait()
+        if count:
+            claim.received = True
+        return count
+
+    def send(self, data: Any, flags: int = 0, **of_gevent: Any) -> int:
+        """As socket.send(); gevent's sendall() passes its time-out."""
+        with self._on_its_clocks():
+            return super().send(data, flags, **of_gevent)  # type: ignore[misc, no-any-return]
+
+    @contextlib.contextmanager
+    def _on_its_clocks(self) -> Iterator[None]:
+        if self.claim is None:
+            yield
+            return
+        clocks = self.claim.clocks
+        self.settimeout(clocks.before_wait())  # type: ignore[attr-defined]
+        try:
+            yield
+        except socket.timeout:
+            raise clocks.expired() from None
+        clocks.after_wait()
+
+    def makefile(self, mode: str = "r", buffering: Any = None, **options: Any) -> Any:
+        if mode == "rb" and buffering is None:
+            buffering = _READ_BUFFER_BYTES
+        return super().makefile(mode, buffering, **options)  # type: ignore[misc]
+
+
+class CallSocket(OwnedSocket, socket.socket):
+    """A TCP socket of a call."""
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """As socket.sendall(), on the call's clocks; over TLS it goes through send()."""
+        with self._on_its_clocks():
+            super().sendall(data, flags)
+
+
+class CallSSLSocket(OwnedSocket, ssl.SSLSocket):  # type: ignore[misc]
+    """A TLS socket of a call."""
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        """As SSLSocket.recv(), which calls it itself while it takes over a lost connection; before
+        Python 3.13 it then forgets to close it (https://github.com/python/cpython/issues/113280).
+        """
+        try:
+            return super().recv(buflen, flags)
+        except OSError as error:
+            lost = error.errno not in (errno.ENOTCONN, errno.EINVAL)
+            if lost and self._sslobj is None:  # type: ignore[attr-defined]
+                self.close()
+            raise
+
+
+def _shake_hands(sock: ssl.SSLSocket, clocks: Clocks) -> None:
+    try:
+        sock.do_handshake()
+    except socket.timeout:
+        raise clocks.expired() from None
+    clocks.after_wait()
+
+
+class CallSSLContext(ssl.SSLContext):
+    """A TLS context whose sockets belong to their call during the handshake already."""
+
+    sslsocket_class = CallSSLSocket
+
+    def wrap_socket(self, sock: Any, *args: Any, **options: Any) -> Any:
+        """As SSLContext.wrap_socket(), on the clocks of the socket's call."""
+        claim = getattr(sock, "claim", None)
+        if claim is None:
+            return super().wrap_socket(sock, *args, **options)
+        options["do_handshake_on_connect"] = False
+        wrapped = super().wrap_socket(sock, *args, **options)
+        try:
+            claim.take(wrapped)
+            wrapped.settimeout(claim.clocks.before_wait())
+            _shake_hands(wrapped, claim.clocks)
+        except BaseException:
+            wrapped.close()
+            raise
+        return wrapped
