@@ -7,7 +7,11 @@ import threading
 import weakref
 from typing import Protocol
 
-__all__ = ["Renewable", "renew_in_children"]
+__all__ = ["Renewable", "no_fork", "renew_in_children"]
+
+no_fork = threading.RLock()
+"""Held for moments where C code has locks that nobody can renew: forks wait for them. OpenSSL has
+one about its random numbers, for instance, which the first handshake of every thread takes."""
 
 
 class Renewable(Protocol):
@@ -30,10 +34,15 @@ def renew_in_children(thing: Renewable) -> None:
 
 def _renew_all() -> None:
     global _lock
+    no_fork.release()  # held by the thread that forks, which is this one
     _lock = threading.RLock()
     for thing in list(_known):
         thing.renew()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)
+    os.register_at_fork(
+        before=no_fork.acquire,
+        after_in_parent=no_fork.release,
+        after_in_child=_renew_all,
+    )

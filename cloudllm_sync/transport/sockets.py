@@ -9,7 +9,10 @@ import ssl
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Optional
 
+from urllib3.util import wait_for_read, wait_for_write
+
 from cloudllm_sync.transport.clocks import Clocks
+from cloudllm_sync.transport.forks import no_fork
 
 if TYPE_CHECKING:
     from cloudllm_sync.transport.connections import Claim
@@ -92,10 +95,21 @@ class CallSSLSocket(OwnedSocket, ssl.SSLSocket):  # type: ignore[misc]
 
 
 def _shake_hands(sock: ssl.SSLSocket, clocks: Clocks) -> None:
-    try:
-        sock.do_handshake()
-    except socket.timeout:
-        raise clocks.expired() from None
+    """Shake hands step by step: no fork comes into a step, and no step waits."""
+    sock.setblocking(False)
+    while True:
+        seconds = clocks.before_wait()
+        try:
+            with no_fork:
+                sock.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            is_ready = wait_for_read(sock, seconds)
+        except ssl.SSLWantWriteError:
+            is_ready = wait_for_write(sock, seconds)
+        if not is_ready:
+            raise clocks.expired()
+        clocks.after_wait()
     clocks.after_wait()
 
 
@@ -110,10 +124,10 @@ class CallSSLContext(ssl.SSLContext):
         if claim is None:
             return super().wrap_socket(sock, *args, **options)
         options["do_handshake_on_connect"] = False
-        wrapped = super().wrap_socket(sock, *args, **options)
+        with no_fork:
+            wrapped = super().wrap_socket(sock, *args, **options)
         try:
             claim.take(wrapped)
-            wrapped.settimeout(claim.clocks.before_wait())
             _shake_hands(wrapped, claim.clocks)
         except BaseException:
             wrapped.close()

@@ -9,6 +9,7 @@ from typing import Union
 from requests.adapters import DEFAULT_CA_BUNDLE_PATH
 
 from cloudllm_sync.errors import ConfigurationError
+from cloudllm_sync.transport.forks import no_fork
 from cloudllm_sync.transport.sockets import CallSSLContext
 
 __all__ = ["Cert", "Verify", "tls_context"]
@@ -28,7 +29,8 @@ def tls_context(verify: Verify, cert: Cert) -> ssl.SSLContext:
     Raises:
         ConfigurationError: A file that is not there or cannot be loaded.
     """
-    context = CallSSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    with no_fork:
+        context = CallSSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if verify is True:
         verify = (

@@ -74,6 +74,33 @@ def test_what_is_known_is_renewed_in_the_child_only():
     assert 0 == thing.count
 
 
+def test_fork_waits_for_what_cannot_be_renewed():
+    """The locks of OpenSSL, say; the child may do the same at once."""
+    left, forks_now = [], threading.Event()
+
+    def work():
+        with forks.no_fork:
+            inside.set()
+            forks_now.wait(5)
+            threading.Event().wait(0.05)  # the fork would come now
+            left.append(True)
+
+    inside = threading.Event()
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert inside.wait(5)
+    forks_now.set()
+
+    def same():
+        with forks.no_fork:
+            return left == [True]
+
+    assert 1 == in_child(same)
+    assert forks.no_fork.acquire(blocking=False)
+    forks.no_fork.release()
+    thread.join(5)
+
+
 def test_nothing_is_kept_alive_for_it():
     """Clients and sessions come and go."""
     thing = Thing()

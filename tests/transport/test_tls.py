@@ -10,10 +10,11 @@ import struct
 import pytest
 
 from cloudllm_sync import ConfigurationError, Timeouts
+from cloudllm_sync.transport import forks
 from cloudllm_sync.transport.cancellation import Cancellation
 from cloudllm_sync.transport.clocks import Clocks
 from cloudllm_sync.transport.connections import Claim
-from cloudllm_sync.transport.sockets import CallSocket
+from cloudllm_sync.transport.sockets import CallSocket, CallSSLSocket
 from cloudllm_sync.transport.tls import tls_context
 
 
@@ -99,3 +100,22 @@ def test_socket_that_was_reset_before_its_handshake_is_closed(silent_port):
         tls_context(True, None).wrap_socket(sock, server_hostname="localhost")
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fd)
+
+
+def test_no_fork_comes_into_a_step_of_a_handshake(
+    serve, server_tls, make_client, certificate, monkeypatch
+):
+    """OpenSSL locks its random numbers there: a child of such a fork would wait for ever."""
+    step, held = ssl.SSLSocket.do_handshake, []
+
+    def watched(sock, *args):
+        if isinstance(sock, CallSSLSocket):
+            held.append((forks.no_fork._is_owned(), sock.gettimeout()))
+        return step(sock, *args)
+
+    monkeypatch.setattr(ssl.SSLSocket, "do_handshake", watched)
+    client = make_client(serve("well", ssl_context=server_tls), verify=certificate)
+
+    assert client.send_message("hi").content == "well"
+    assert set(held) == {(True, 0.0)}
+    assert not forks.no_fork._is_owned()
