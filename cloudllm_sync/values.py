@@ -219,8 +219,9 @@ class Message:
         try:
             return parsed_reply(self.content, kind)
         except ValueError as error:
-            why = {"length": ", as it was cut (finish_reason 'length')"}
-            cut = why.get(self.finish_reason or "", "")
+            cut = (
+                ", as it was cut (finish_reason 'length')" if self.finish_reason == "length" else ""
+            )
             raise ValueError(f"the reply is no {_name(kind)}{cut}: {error}") from None
 
 
@@ -328,9 +329,9 @@ class ChatOptions:
             try:
                 reply_schema(self.response_schema)
             except TypeError as error:
+                what = f"or a class with fields, not {self.response_schema!r}: {error}"
                 raise ValueError(
-                    "response_schema must be a JSON Schema (a mapping), or a class with fields, "
-                    f"not {self.response_schema!r}: {error}"
+                    f"response_schema must be a JSON Schema (a mapping), {what}"
                 ) from error
 
     @property

@@ -68,7 +68,7 @@ def usage_line(session: LLMSession) -> str:
 def main() -> None:
     """Chat until the input ends."""
     parser = argument_parser("A chat in the terminal.")
-    parser.add_argument("--session", metavar="NAME", help="keep the chat in chats.db; go on with it")
+    parser.add_argument("--session", metavar="NAME", help="kept in chats.db; goes on with it")
     arguments = parser.parse_args()
     if sys.stdin is None:
         sys.exit("a chat needs an input: it is closed")

@@ -36,8 +36,7 @@ def test_no_turn_of_four_processes_is_lost_or_doubled(kind, store_url, serve, ec
     outputs = [process.communicate(timeout=100) for process in running]
 
     assert [(0, "")] * PROCESSES == [
-        (process.returncode, errors)
-        for process, (_, errors) in zip(running, outputs)
+        (process.returncode, errors) for process, (_, errors) in zip(running, outputs)
     ]
     told = [json.loads(output) for output, _ in outputs]
     kept = [tuple(turn) for process in told for turn in process["kept"]]
