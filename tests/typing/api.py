@@ -303,9 +303,9 @@ class OwnStore(SessionStore):
         stored = StoredSession()
         version: int = stored.version
         messages: tuple[Message, ...] = stored.messages
-        length: int = stored.length
         usage: tuple[TokenUsage, Optional[TokenUsage]] = (stored.usage, stored.last_usage)
-        print(version, messages, length, usage, stored.notes)
+        notes: Mapping[str, Any] = stored.notes
+        print(version, messages, stored.length, usage, notes)
         return stored
 
     def append(
@@ -322,28 +322,45 @@ class OwnStore(SessionStore):
     def clear(self, session_id: str, base_version: int) -> None:
         """Empty it."""
 
+    def replace(self, session_id: str, base_version: int, stored: StoredSession) -> None:
+        """Write it anew."""
+
     def delete(self, session_id: str) -> None:
         """Forget it."""
 
     def sessions(
         self, *, prefix: str = "", after: str = "", limit: int = 100
     ) -> tuple[SessionInfo, ...]:
-        """What there is."""
-        return (SessionInfo("a", 2, TokenUsage(1, 2, 3), 0.0),)
+        """All of them."""
+        return (SessionInfo("mine", 2, TokenUsage(1, 2, 3), 0.0),)
 
     def lease(self, session_id: str, owner: str, seconds: float) -> float:
-        """Work alone."""
+        """Everybody may."""
         return 0.0
 
     def release(self, session_id: str, owner: str) -> None:
-        """Let others."""
+        """Nothing to give back."""
 
     def close(self) -> None:
-        """The end."""
+        """Nothing is open."""
 
 
-def stores() -> tuple[SessionStore, ...]:
-    """Both kinds."""
+def stores(store: SessionStore) -> tuple[SessionStore, ...]:
+    """Ours, and a user's own; what is in them."""
+    store.append("mine", 0, [Message(Role.USER, "hi")], None, notes={"a": 1})
+    store.replace("mine", 1, store.load("mine", newest=2))
+    for info in store.sessions(prefix="m", after="a", limit=10):
+        line: tuple[str, int, TokenUsage, float] = (
+            info.session_id,
+            info.length,
+            info.usage,
+            info.updated_at,
+        )
+        print(line)
+    wait: float = store.lease("mine", "me", 60.0)
+    store.release("mine", "me")
+    store.close()
+    print(wait)
     return MemoryStore(), OwnStore()
 
 

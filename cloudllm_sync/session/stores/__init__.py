@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Protocol
 
 import attrs
 
-from cloudllm_sync.errors import ConfigurationError
+from cloudllm_sync.session.stores.names import checked_session_id
 from cloudllm_sync.values import Message, TokenUsage
 
 __all__ = ["SessionInfo", "SessionStore", "StoredSession", "checked_session_id"]
-
-_NO_TEXT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
-_ID_BYTES = 255  # what a column with an index takes in every database
 
 
 @attrs.frozen(slots=True)
@@ -53,7 +49,7 @@ class SessionStore(Protocol):
 
     Every change says which version it was based on, makes the version one higher, and is refused
     with CommitConflictError if somebody else was faster. What cannot be read or saved is a
-    StoreError.
+    StoreError. A name that `checked_session_id()` refuses is a ConfigurationError.
     """
 
     leases_end: bool
@@ -91,13 +87,23 @@ class SessionStore(Protocol):
     def clear(self, session_id: str, base_version: int) -> None:
         """Forget the messages and the notes; usage stays. Raises as `append()`."""
 
+    def replace(self, session_id: str, base_version: int, stored: StoredSession) -> None:
+        """Put a conversation in the place of what is there; all of it or none.
+
+        Its own version is not taken: it follows `base_version`, as after every change. Raises as
+        `append()`.
+        """
+
     def delete(self, session_id: str) -> None:
         """Forget all of a conversation. Nothing happens to an unknown one."""
 
     def sessions(
         self, *, prefix: str = "", after: str = "", limit: int = 100
     ) -> tuple[SessionInfo, ...]:
-        """The conversations whose names begin so, by name, those that come after `after`."""
+        """The conversations whose names begin so, by name (code points), those after `after`.
+
+        The next page begins after the last name of this one.
+        """
 
     def lease(self, session_id: str, owner: str, seconds: float) -> float:
         """Ask to be the only one who works on a conversation for so long.
@@ -111,21 +117,4 @@ class SessionStore(Protocol):
         """Give a lease back; nothing happens if it is not the owner's (any more)."""
 
     def close(self) -> None:
-        """Close what is open. Idempotent."""
-
-
-def checked_session_id(session_id: object) -> str:
-    """The name, if every store can keep it.
-
-    Raises:
-        ConfigurationError: It is empty, longer than 255 bytes of UTF-8, or holds what is no text.
-    """
-    if not isinstance(session_id, str):
-        raise ConfigurationError(f"session_id must be a string, not {type(session_id).__name__}")
-    size_bytes = len(session_id.encode("utf-8", "surrogatepass"))
-    if not 0 < size_bytes <= _ID_BYTES or _NO_TEXT.search(session_id):
-        raise ConfigurationError(
-            f"session_id must be 1 to {_ID_BYTES} bytes of UTF-8 without control characters, "
-            f"not {session_id[:60]!r}"
-        )
-    return session_id
+        """Close what is open. Idempotent; whoever asks for something later opens it again."""

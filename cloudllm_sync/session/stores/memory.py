@@ -6,12 +6,13 @@ import bisect
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+from typing import Any, NoReturn, Optional
 
 import attrs
 
 from cloudllm_sync.errors import CommitConflictError
 from cloudllm_sync.session.stores import SessionInfo, SessionStore, StoredSession
+from cloudllm_sync.session.stores.names import checked_page, checked_session_id
 from cloudllm_sync.transport.forks import renew_in_children
 from cloudllm_sync.values import Message, TokenUsage
 
@@ -51,7 +52,7 @@ class MemoryStore(SessionStore):
     def load(self, session_id: str, *, newest: Optional[int] = None) -> StoredSession:
         """The conversation; an unknown one is empty."""
         with self._lock:
-            kept = self._sessions.get(session_id)
+            kept = self._sessions.get(checked_session_id(session_id))
             if kept is None:
                 return StoredSession()
             length = len(kept.messages)
@@ -82,7 +83,7 @@ class MemoryStore(SessionStore):
                 kept.usage = kept.usage + usage
             kept.last_usage = usage
             if notes is not None:
-                kept.notes = notes
+                kept.notes = dict(notes)
 
     def clear(self, session_id: str, base_version: int) -> None:
         """Forget the messages; usage stays."""
@@ -91,16 +92,26 @@ class MemoryStore(SessionStore):
             kept.messages = []
             kept.notes = {}
 
+    def replace(self, session_id: str, base_version: int, stored: StoredSession) -> None:
+        """Put a conversation in the place of what is there."""
+        with self._lock:
+            kept = self._newest(session_id, base_version)
+            kept.messages = list(stored.messages)
+            kept.usage = stored.usage
+            kept.last_usage = stored.last_usage
+            kept.notes = dict(stored.notes)
+
     def delete(self, session_id: str) -> None:
         """Forget all of a conversation."""
         with self._lock:
-            if self._sessions.pop(session_id, None) is not None:
+            if self._sessions.pop(checked_session_id(session_id), None) is not None:
                 self._names.remove(session_id)
 
     def sessions(
         self, *, prefix: str = "", after: str = "", limit: int = 100
     ) -> tuple[SessionInfo, ...]:
         """The conversations whose names begin so, by name, those that come after `after`."""
+        checked_page(prefix, after, limit)
         with self._lock:
             first = max(bisect.bisect_left(self._names, prefix), bisect.bisect(self._names, after))
             names = [name for name in self._names[first : first + limit] if name.startswith(prefix)]
@@ -108,21 +119,25 @@ class MemoryStore(SessionStore):
 
     def lease(self, session_id: str, owner: str, seconds: float) -> float:
         """Ask to be the only one who works on a conversation, until it is given back."""
+        checked_session_id(session_id)
         with self._lock:
             return 0.0 if self._owners.setdefault(session_id, owner) == owner else seconds
 
     def release(self, session_id: str, owner: str) -> None:
         """Give a lease back."""
         with self._lock:
-            if self._owners.get(session_id) == owner:
+            if self._owners.get(checked_session_id(session_id)) == owner:
                 del self._owners[session_id]
 
     def close(self) -> None:
         """Nothing is open."""
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("what is in memory is in this process alone: make a SQLiteStore")
+
     def _newest(self, session_id: str, base_version: int) -> _Kept:
         """What is to be changed; its next version."""
-        kept = self._sessions.get(session_id) or _Kept()
+        kept = self._sessions.get(checked_session_id(session_id)) or _Kept()
         if kept.version != base_version:
             raise CommitConflictError(
                 f"the session {session_id!r} is at version {kept.version}, not {base_version}: "

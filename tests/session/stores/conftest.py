@@ -1,0 +1,62 @@
+"""Places where conversations are kept, one for each kind of store."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+from cloudllm_sync import MemoryStore
+
+
+class Memory:
+    """One store in this process, whoever opens it."""
+
+    pickles = False
+
+    def __init__(self, request):
+        self._store = MemoryStore()
+
+    def open(self):
+        return self._store
+
+
+PLACES = {"memory": Memory}
+LASTING = [name for name in PLACES if name != "memory"]
+
+
+@pytest.fixture(params=PLACES)
+def place(request):
+    """An empty place that stores can be opened on, as often as wanted."""
+    return PLACES[request.param](request)
+
+
+@pytest.fixture(params=LASTING)
+def lasting_place(request):
+    """An empty place that other processes reach, too."""
+    return PLACES[request.param](request)
+
+
+@pytest.fixture
+def open_store_on():
+    """Opens a store on a place; closed after the test."""
+    with contextlib.ExitStack() as stack:
+
+        def open_one(place):
+            store = place.open()
+            stack.callback(store.close)
+            return store
+
+        yield open_one
+
+
+@pytest.fixture
+def store(place, open_store_on):
+    """A store on an empty place."""
+    return open_store_on(place)
+
+
+@pytest.fixture
+def lasting_store(lasting_place, open_store_on):
+    """A store on an empty place that other processes reach, too."""
+    return open_store_on(lasting_place)
