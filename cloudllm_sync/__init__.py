@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from cloudllm_sync.session.stores.memory import MemoryStore
     from cloudllm_sync.session.tool_calls import ToolResult
     from cloudllm_sync.session.tools import Tool, tool
+    from cloudllm_sync.session.stores.sqlite import SQLiteStore
     from cloudllm_sync.streaming.handle import StreamHandle
     from cloudllm_sync.streaming.observer import CallInfo, Observer
     from cloudllm_sync.streaming.stream import ChatStream
@@ -112,6 +113,7 @@ __all__ = [
     "RequestTimeoutError",
     "Role",
     "RunStream",
+    "SQLiteStore",
     "ServerError",
     "SessionBusyError",
     "SessionInfo",
@@ -174,6 +176,7 @@ _NAMES = {
     "session.stores.memory": "MemoryStore",
     "session.tool_calls": "ToolResult",
     "session.tools": "Tool tool",
+    "session.stores.sqlite": "SQLiteStore",
     "streaming.handle": "StreamHandle",
     "streaming.observer": "CallInfo Observer",
     "streaming.stream": "ChatStream",

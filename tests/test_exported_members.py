@@ -57,6 +57,7 @@ EXPORTED = [
     "Role",
     "RunStream",
     "ServerError",
+    "SQLiteStore",
     "SessionBusyError",
     "SessionInfo",
     "SessionStore",

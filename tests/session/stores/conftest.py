@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from cloudllm_sync import MemoryStore
+from cloudllm_sync import MemoryStore, SQLiteStore
 
 
 class Memory:
@@ -21,7 +21,19 @@ class Memory:
         return self._store
 
 
-PLACES = {"memory": Memory}
+class SQLiteFile:
+    """A file in the test's folder."""
+
+    pickles = True
+
+    def __init__(self, request):
+        self.path = request.getfixturevalue("tmp_path") / "chats.db"
+
+    def open(self):
+        return SQLiteStore(self.path)
+
+
+PLACES = {"memory": Memory, "sqlite": SQLiteFile}
 LASTING = [name for name in PLACES if name != "memory"]
 
 
