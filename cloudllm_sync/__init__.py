@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from cloudllm_sync.session.stores.memory import MemoryStore
     from cloudllm_sync.session.tool_calls import ToolResult
     from cloudllm_sync.session.tools import Tool, tool
+    from cloudllm_sync.session.stores.redis import RedisStore
     from cloudllm_sync.session.stores.sqlite import SQLiteStore
     from cloudllm_sync.streaming.handle import StreamHandle
     from cloudllm_sync.streaming.observer import CallInfo, Observer
@@ -110,6 +111,7 @@ __all__ = [
     "QuotaExceededError",
     "RateLimit",
     "RateLimitError",
+    "RedisStore",
     "RequestTimeoutError",
     "Role",
     "RunStream",
@@ -176,6 +178,7 @@ _NAMES = {
     "session.stores.memory": "MemoryStore",
     "session.tool_calls": "ToolResult",
     "session.tools": "Tool tool",
+    "session.stores.redis": "RedisStore",
     "session.stores.sqlite": "SQLiteStore",
     "streaming.handle": "StreamHandle",
     "streaming.observer": "CallInfo Observer",

@@ -53,6 +53,7 @@ EXPORTED = [
     "QuotaExceededError",
     "RateLimit",
     "RateLimitError",
+    "RedisStore",
     "RequestTimeoutError",
     "Role",
     "RunStream",

@@ -24,6 +24,7 @@ from cloudllm_sync.session.stores import SessionInfo, SessionStore, StoredSessio
 from cloudllm_sync.values import Message, TokenUsage
 
 __all__ = [
+    "RECENT_CHANGES",
     "Change",
     "Head",
     "RecordStore",
@@ -35,7 +36,9 @@ __all__ = [
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _NOTHING = TokenUsage(0, 0, 0)
-_RECENT = 8  # changes of others that may come between a change and the question what became of it
+RECENT_CHANGES = (
+    8  # changes of others that may come between a change and the question what became of it
+)
 
 
 def to_json(record: object) -> str:
@@ -140,7 +143,7 @@ class Change:
             self.next_head(head),
             version=head.version + 1,
             length=kept + len(self.records),
-            recent=(*head.recent, token)[-_RECENT:] if token else (),
+            recent=(*head.recent, token)[-RECENT_CHANGES:] if token else (),
         )
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import pathlib
+import sys
+import uuid
 
 import pytest
 
-from cloudllm_sync import MemoryStore, SQLiteStore
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from cloudllm_sync import MemoryStore, RedisStore, SQLiteStore
 
 
 class Memory:
@@ -33,7 +38,20 @@ class SQLiteFile:
         return SQLiteStore(self.path)
 
 
-PLACES = {"memory": Memory, "sqlite": SQLiteFile}
+class Redis:
+    """Keys in the test run's server that begin with a word of the test's own."""
+
+    pickles = False
+
+    def __init__(self, request):
+        self.url = request.getfixturevalue("redis_server")
+        self.prefix = f"{uuid.uuid4().hex}:"
+
+    def open(self):
+        return RedisStore(self.url, prefix=self.prefix)
+
+
+PLACES = {"memory": Memory, "sqlite": SQLiteFile, "redis": Redis}
 LASTING = [name for name in PLACES if name != "memory"]
 
 
