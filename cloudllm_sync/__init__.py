@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from cloudllm_sync.session.tool_calls import ToolResult
     from cloudllm_sync.session.tools import Tool, tool
     from cloudllm_sync.session.stores.redis import RedisStore
+    from cloudllm_sync.session.stores.sql import SQLStore
     from cloudllm_sync.session.stores.sqlite import SQLiteStore
     from cloudllm_sync.streaming.handle import StreamHandle
     from cloudllm_sync.streaming.observer import CallInfo, Observer
@@ -115,6 +116,7 @@ __all__ = [
     "RequestTimeoutError",
     "Role",
     "RunStream",
+    "SQLStore",
     "SQLiteStore",
     "ServerError",
     "SessionBusyError",
@@ -179,6 +181,7 @@ _NAMES = {
     "session.tool_calls": "ToolResult",
     "session.tools": "Tool tool",
     "session.stores.redis": "RedisStore",
+    "session.stores.sql": "SQLStore",
     "session.stores.sqlite": "SQLiteStore",
     "streaming.handle": "StreamHandle",
     "streaming.observer": "CallInfo Observer",

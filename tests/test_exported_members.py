@@ -58,6 +58,7 @@ EXPORTED = [
     "Role",
     "RunStream",
     "ServerError",
+    "SQLStore",
     "SQLiteStore",
     "SessionBusyError",
     "SessionInfo",

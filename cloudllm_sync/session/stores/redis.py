@@ -9,7 +9,7 @@ from cloudllm_sync.errors import ConfigurationError, StoreError
 from cloudllm_sync.session.stores import SessionInfo, StoredSession
 from cloudllm_sync.session.stores.changes import Change, Head, RecordStore, hides_what_was_said
 from cloudllm_sync.session.stores.names import checked_page, checked_session_id
-from cloudllm_sync.session.stores.remote import LostAnswerError, commit
+from cloudllm_sync.session.stores.remote import LostAnswerError, asked_twice, commit
 from cloudllm_sync.transport.credentials import hides_arguments, mask_urls
 
 if TYPE_CHECKING:
@@ -217,15 +217,7 @@ class RedisStore(RecordStore):
 
     def _ask(self, script: str, keys: list[str], *given: Any) -> Any:
         """Run a script that may well run twice."""
-        try:
-            return self._eval(script, keys, *given)
-        except LostAnswerError:
-            pass  # the server was started anew since, say
-        try:
-            return self._eval(script, keys, *given)
-        except LostAnswerError as error:
-            words = str(error)
-        raise StoreError(words)
+        return asked_twice(lambda: self._eval(script, keys, *given))
 
     def _eval(self, script: str, keys: list[str], *given: Any) -> Any:
         """Run a script.

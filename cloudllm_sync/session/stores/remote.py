@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import secrets
-from typing import Callable
+from typing import Callable, TypeVar
 
 from cloudllm_sync.errors import StoreError
 from cloudllm_sync.session.stores.changes import RECENT_CHANGES, Change, Head, conflict
 
-__all__ = ["LostAnswerError", "commit"]
+__all__ = ["LostAnswerError", "asked_twice", "commit"]
+
+_Answer = TypeVar("_Answer")
 
 _TRIES = 4
 
 
 class LostAnswerError(Exception):
     """The connection ended after the change was sent: it may have been made, or not."""
+
+
+def asked_twice(ask: Callable[[], _Answer]) -> _Answer:
+    """The answer to what may well be done twice: the server was started anew since, say.
+
+    Raises:
+        StoreError: It cannot be had.
+    """
+    try:
+        return ask()
+    except LostAnswerError:
+        pass
+    try:
+        return ask()
+    except LostAnswerError as error:
+        words = str(error)
+    raise StoreError(words)
 
 
 def commit(

@@ -11,7 +11,10 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-from cloudllm_sync import MemoryStore, RedisStore, SQLiteStore
+from servers import MariaDBServer, PostgreSQLServer
+
+from cloudllm_sync import MemoryStore, RedisStore, SQLiteStore, SQLStore
+from cloudllm_sync.session.stores import sql_tables
 
 
 class Memory:
@@ -51,8 +54,56 @@ class Redis:
         return RedisStore(self.url, prefix=self.prefix)
 
 
-PLACES = {"memory": Memory, "sqlite": SQLiteFile, "redis": Redis}
+class Tables:
+    """The tables of a database, which are not there yet."""
+
+    pickles = False
+
+    def __init__(self, url):
+        self.url = url
+        with contextlib.closing(SQLStore(url)) as store:
+            sql_tables.metadata.drop_all(store._engine)
+
+    def open(self):
+        return SQLStore(self.url)
+
+
+def _tables_of(server):
+    return lambda request: Tables(request.getfixturevalue(server).url())
+
+
+def _tables_of_sqlite(request):
+    return Tables(f"sqlite:///{request.getfixturevalue('tmp_path')}/tables.db")
+
+
+PLACES = {
+    "memory": Memory,
+    "sqlite": SQLiteFile,
+    "redis": Redis,
+    "postgresql": _tables_of("postgresql_server"),
+    "mariadb": _tables_of("mariadb_server"),
+    "sqlite by SQLAlchemy": _tables_of_sqlite,
+}
 LASTING = [name for name in PLACES if name != "memory"]
+
+
+@pytest.fixture(scope="session")
+def postgresql_server():
+    """A server of this test run's own; a test may stop it and start it again."""
+    yield from _run(PostgreSQLServer())
+
+
+@pytest.fixture(scope="session")
+def mariadb_server():
+    """A server of this test run's own; a test may stop it and start it again."""
+    yield from _run(MariaDBServer())
+
+
+def _run(server):
+    try:
+        yield server.start()
+    finally:
+        server.remove()
 
 
 @pytest.fixture(params=PLACES)

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
+import pathlib
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 
 import pytest
 
 PATIENCE_S = 30.0
+QUIET = {
+    "stdin": subprocess.DEVNULL,
+    "stdout": subprocess.DEVNULL,
+    "stderr": subprocess.DEVNULL,
+    "cwd": "/",
+}
 
 
 def free_port():
@@ -26,19 +35,36 @@ def free_port():
             return port
 
 
+def unprivileged():
+    """Databases refuse to run as root."""
+    return {"user": "nobody", "group": "nogroup"} if os.getuid() == 0 else {}
+
+
+def program(name, folders, package):
+    """The path of a program that is installed; the test is skipped if it is not."""
+    places = [os.environ.get("PATH", ""), *sorted(glob.glob(folders), reverse=True)]
+    found = shutil.which(name, path=os.pathsep.join(places))
+    if found is None:
+        pytest.skip(f"needs {package}: Debian's package has it")
+    return found
+
+
 class Server:
     """A program of others on a port of its own; how it is started, and when it is up, differ."""
 
-    def __init__(self, folder, *options):
-        self.folder = folder
+    end = signal.SIGKILL
+
+    def __init__(self, *options):
+        # Not in pytest's folder, which is its user's alone.
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="cloudllm-test-"))
+        if unprivileged():
+            shutil.chown(self.folder, **unprivileged())
         self.options = options
         self.port = free_port()
         self._process = None
 
     def start(self):
-        self._process = subprocess.Popen(
-            self.command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/"
-        )
+        self._process = subprocess.Popen(self.command(), **QUIET, **unprivileged())
         deadline = time.monotonic() + PATIENCE_S
         while not self.is_up():
             assert self._process.poll() is None, f"{self.command()[0]} has ended"
@@ -48,8 +74,12 @@ class Server:
 
     def kill(self):
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+            self._process.send_signal(self.end)
+            self._process.wait(PATIENCE_S)
+
+    def remove(self):
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     @contextlib.contextmanager
     def frozen(self):
@@ -65,12 +95,9 @@ class RedisServer(Server):
     """What it keeps is on the disk before it answers, so that a killed one finds it again."""
 
     def command(self):
-        program = shutil.which("redis-server")
-        if program is None:
-            pytest.skip("needs redis-server: Debian's package has it")
         always = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]
         place = ["--port", str(self.port), "--dir", str(self.folder)]
-        return [program, *always, *place, *self.options]
+        return [program("redis-server", "", "redis-server"), *always, *place, *self.options]
 
     def is_up(self):
         with (
@@ -83,6 +110,62 @@ class RedisServer(Server):
 
     def url(self, credentials=""):
         return f"redis://{credentials}127.0.0.1:{self.port}/0"
+
+
+class PostgreSQLServer(Server):
+    """The user `me` needs no password; what is committed need not outlive the machine."""
+
+    end = signal.SIGQUIT  # at once, with all its processes; SIGKILL would leave them
+
+    def command(self):
+        if not (self.folder / "data").exists():
+            made = [self._program("initdb"), "-D", self.folder / "data", "-U", "me", "-A", "trust"]
+            subprocess.run(
+                [*made, "-E", "UTF8", "--no-sync"], check=True, **QUIET, **unprivileged()
+            )
+        settings = ["fsync=off", f"port={self.port}", "unix_socket_directories=", *self.options]
+        settings += ["listen_addresses=127.0.0.1", "max_connections=200"]
+        place = ["-D", str(self.folder / "data")]
+        return [self._program("postgres"), *place, *(f"--{setting}" for setting in settings)]
+
+    def is_up(self):
+        ready = [self._program("pg_isready"), "-h", "127.0.0.1", "-p", str(self.port)]
+        return subprocess.run(ready, **QUIET, check=False).returncode == 0
+
+    def url(self, user="me"):
+        return f"postgresql://{user}@127.0.0.1:{self.port}/postgres"
+
+    @staticmethod
+    def _program(name):
+        return program(name, "/usr/lib/postgresql/*/bin", "PostgreSQL")
+
+
+class MariaDBServer(Server):
+    """The user `root` needs no password."""
+
+    def command(self):
+        data = self.folder / "data"
+        place = ["--no-defaults", f"--datadir={data}"]
+        if not data.exists():
+            make = program("mariadb-install-db", "/usr/bin", "MariaDB")
+            method = "--auth-root-authentication-method=normal"
+            made = [make, *place, method, "--skip-test-db"]
+            subprocess.run(made, check=True, **QUIET, **unprivileged())
+        settings = [f"--port={self.port}", f"--socket={self.folder / 'socket'}"]
+        settings += ["--bind-address=127.0.0.1", "--innodb-flush-log-at-trx-commit=2"]
+        settings += ["--max-connections=200", *self.options]
+        return [program("mariadbd", "/usr/sbin", "MariaDB"), *place, *settings]
+
+    def is_up(self):
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", self.port), 1.0) as talk,
+        ):
+            return len(talk.recv(16)) > 4  # its greeting
+        return False
+
+    def url(self, user="root"):
+        return f"mysql://{user}@127.0.0.1:{self.port}/mysql"
 
 
 class Line:

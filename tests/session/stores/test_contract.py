@@ -242,33 +242,34 @@ def test_table_of_contents_tells_what_is_there(store):
     assert began - 2 <= chat.updated_at <= time.time() + 2
 
 
-@pytest.mark.parametrize(
-    "prefix", ["", "a", "a%", "%", "_", "*", "[", "a\\", "😀", "\uffff", "zz", "A"]
-)
-def test_table_of_contents_by_prefix(store, prefix):
+def test_table_of_contents_by_prefix(store):
     """No character has a meaning of its own; the order is that of code points."""
+    prefixes = ["", "a", "a%", "%", "_", "*", "[", "a\\", "😀", "\uffff", "zz", "A"]
     for name in ODD_NAMES:
         talked(store, name)
 
-    found = [info.session_id for info in store.sessions(prefix=prefix)]
+    found = {
+        prefix: [info.session_id for info in store.sessions(prefix=prefix)] for prefix in prefixes
+    }
 
-    assert sorted(name for name in ODD_NAMES if name.startswith(prefix)) == found
+    assert found == {
+        prefix: sorted(name for name in ODD_NAMES if name.startswith(prefix)) for prefix in prefixes
+    }
 
 
 @pytest.mark.parametrize("prefix", ["", "a"])
-@pytest.mark.parametrize("limit", [1, 4, 100])
-def test_table_of_contents_by_pages(store, prefix, limit):
+def test_table_of_contents_by_pages(store, prefix):
     """A page begins after the last name of the one before; none is missing, none comes twice."""
     for name in ODD_NAMES:
         talked(store, name)
 
-    found, after = [], ""
-    while page := store.sessions(prefix=prefix, after=after, limit=limit):
-        assert len(page) <= limit
-        found += [info.session_id for info in page]
-        after = found[-1]
-
-    assert sorted(name for name in ODD_NAMES if name.startswith(prefix)) == found
+    for limit in [1, 4, 100]:
+        found, after = [], ""
+        while page := store.sessions(prefix=prefix, after=after, limit=limit):
+            assert len(page) <= limit
+            found += [info.session_id for info in page]
+            after = found[-1]
+        assert sorted(name for name in ODD_NAMES if name.startswith(prefix)) == found
 
 
 def test_table_of_contents_after_a_name_that_is_gone(store):
@@ -293,11 +294,11 @@ def test_table_of_contents_after_a_name_that_is_gone(store):
         lambda store, name: store.release(name, "me"),
     ],
 )
-@pytest.mark.parametrize("name", ["", "a\0b", "\ud83d", "a" * 256])
-def test_name_that_cannot_be_kept_is_refused(store, act, name):
+def test_name_that_cannot_be_kept_is_refused(store, act):
     """By each method."""
-    with pytest.raises(ConfigurationError, match="session_id must be"):
-        act(store, name)
+    for name in ["", "a\0b", "\ud83d", "a" * 256]:
+        with pytest.raises(ConfigurationError, match="session_id must be"):
+            act(store, name)
 
 
 @pytest.mark.parametrize(

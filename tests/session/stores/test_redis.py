@@ -30,15 +30,13 @@ PASSWORD = "pass-0123456789"
 
 
 @pytest.fixture
-def start(tmp_path):
+def start():
     """Starts a server of the test's own."""
     with contextlib.ExitStack() as stack:
 
         def run(*options):
-            folder = tmp_path / f"redis-{len(os.listdir(tmp_path))}"
-            folder.mkdir()
-            server = RedisServer(folder, *options)
-            stack.callback(server.kill)
+            server = RedisServer(*options)
+            stack.callback(server.remove)
             return server.start()
 
         yield run
