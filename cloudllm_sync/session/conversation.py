@@ -22,7 +22,9 @@ from cloudllm_sync.errors import (
     StreamingNotSupportedError,
 )
 from cloudllm_sync.session.arguments import Said
-from cloudllm_sync.session.history import EstimateTokens, Request, request_messages
+from cloudllm_sync.session.context import Context
+from cloudllm_sync.session.estimates import EstimateTokens, tool_tokens
+from cloudllm_sync.session.history import Request
 from cloudllm_sync.session.leases import Lease
 from cloudllm_sync.session.ledger import Ledger
 from cloudllm_sync.session.stores import SessionStore, StoredSession
@@ -40,8 +42,8 @@ Partial = Literal["discard", "keep"]
 
 _log = logging.getLogger("cloudllm_sync.session")
 
-# How many messages are read at first: more than most requests have; then as many as were sent.
-_FIRST_PAGE = 64
+# How many messages are read where none are sent: those in which calls may wait for results.
+_PAGE = 64
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -76,56 +78,24 @@ class Conversation:
         lease_s: float,
     ) -> None:
         self.client = client
-        self.max_tokens = max_tokens
-        self.estimate = estimate
         self.partial = partial
         self.queue = TicketQueue()
         self.ledger = Ledger(store, session_id)
+        self.context = Context(self.ledger, max_tokens, estimate)
         self._lease_s = lease_s
         # Re-entrant: the garbage collector may end a stream, and so a turn, anywhere.
         self._lock = threading.RLock()
-        self._system = system  # written under _lock, as a whole
-        self._page = _FIRST_PAGE  # a guess, written by turns, which are one after the other
+        self.system = system  # written under _lock, as a whole
         renew_in_children(self)
 
     def renew(self) -> None:
         """In a forked child: a lock of its own."""
         self._lock = threading.RLock()
 
-    @property
-    def system(self) -> tuple[Message, ...]:
-        """The system prompt, or nothing."""
-        return self._system.messages
-
     def set_system(self, system: Said) -> None:
         """Another system prompt, from the next turn on."""
         with self._lock:
-            self._system = system
-
-    def request(self, state: StoredSession, new: Said) -> Request:
-        """What a turn sends that adds `new`."""
-        return request_messages(
-            self.system,
-            state.messages,
-            new.messages,
-            max_tokens=self.max_tokens,
-            estimate=self.estimate,
-        )
-
-    def read(self, new: Said) -> tuple[StoredSession, Request]:
-        """As much of the history as a turn sends that adds `new`, and what it sends.
-
-        What is read grows with what is sent, not with what the history holds.
-        """
-        page = self._page
-        while True:
-            state = self.ledger.load(page)
-            request = self.request(state, new)
-            if not request.is_all or len(state.messages) == state.length:
-                break
-            page *= 4
-        self._page = max(_FIRST_PAGE, 2 * len(request.messages))
-        return state, request
+            self.system = system
 
     # --- turns ---
 
@@ -227,9 +197,10 @@ class Conversation:
         """
         lease = self._wait(ticket, wish.turn_timeout_s)
         try:
-            state, request = self.read(wish.new)
+            beside = tool_tokens(wish.tools, wish.options)
+            state, request = self.context.read(self.system, wish.new, beside)
             self.ledger.see(state)
-            return Turn(self, ticket, lease, state, wish.new, request.messages)
+            return Turn(self, ticket, lease, state, wish.new, beside, request)
         except BaseException:
             lease.release()
             ticket.release()
@@ -274,10 +245,16 @@ class Turn:
     _lease: Lease
     _state: StoredSession
     _new: Said
-    request: tuple[Message, ...] = attrs.field(repr=False)
+    _beside: int
+    _sent: Request
     _rounds: Said = attrs.field(factory=Said)
     _usage: Optional[TokenUsage] = None
     _settled: bool = False
+
+    @property
+    def request(self) -> tuple[Message, ...]:
+        """The messages to send."""
+        return self._sent.messages
 
     def add_round(self, messages: Sequence[Message]) -> None:
         """A reply that asked for tools, and their results: the turn's `request` has them from now.
@@ -285,11 +262,15 @@ class Turn:
         Raises:
             ContextLengthError: They do not fit; the round is kept all the same.
         """
+        conversation = self._conversation
         self._rounds = Said((*self._rounds.messages, *messages))
         for message in messages:
             self._usage = _sum(self._usage, message.usage)
+            conversation.context.learn(self._sent, self._beside, message)
         so_far = Said((*self._new.messages, *self._rounds.messages))
-        self.request = self._conversation.request(self._state, so_far).messages
+        self._sent = conversation.context.request(
+            conversation.system, self._state, so_far, self._beside
+        )
 
     def settle(self, reply: Optional[Message], error: Optional[CloudLLMError]) -> None:
         """Its messages enter the history together, or none of them does; the next turn may begin.
@@ -304,6 +285,7 @@ class Turn:
         self._settled = True
         try:
             if reply is not None:
+                self._conversation.context.learn(self._sent, self._beside, reply)
                 self._commit(reply)
             elif self._conversation.partial == "keep":
                 self._keep(_kept(error))
@@ -320,8 +302,13 @@ class Turn:
         for reply in replies:
             usage = _sum(usage, reply.usage)
         said = Said((*self._new.messages, *self._rounds.messages, *replies))
-        ledger = self._conversation.ledger
-        ledger.append(self._state, said, usage, reply=replies[-1] if replies else None)
+        self._conversation.ledger.append(
+            self._state,
+            said,
+            usage,
+            reply=replies[-1] if replies else None,
+            notes=self._conversation.context.notes(self._state),
+        )
 
     def _keep(self, partial: Optional[Message]) -> None:
         if partial is None and not self._rounds.messages:

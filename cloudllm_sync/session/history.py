@@ -5,42 +5,30 @@ Trimming shapes the request, never the history.
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections.abc import Iterator, Sequence
-from typing import Callable, Optional
+from typing import Optional
 
 import attrs
 
 from cloudllm_sync.errors import ContextLengthError
+from cloudllm_sync.session.estimates import EstimateTokens, estimate_tokens
 from cloudllm_sync.values import Message, Role
 
 __all__ = ["EstimateTokens", "Request", "estimate_tokens", "open_calls", "request_messages"]
 
-EstimateTokens = Callable[[Message], int]
 _Ids = set[Optional[str]]
-
-# What providers count for a picture of usual size; the longest side decides, not the bytes.
-_TOKENS_PER_ATTACHMENT = 1600
 
 
 @attrs.frozen(slots=True)
 class Request:
-    """What a turn sends; `is_all` if nothing of the history that was given is left out."""
+    """What a turn sends, and about how many tokens that is.
+
+    `is_all` if nothing of the history that was given is left out.
+    """
 
     messages: tuple[Message, ...] = attrs.field(repr=False)
     is_all: bool
-
-
-def estimate_tokens(message: Message) -> int:
-    """About how many tokens a message is: one for four bytes of UTF-8, at least one."""
-    size = len(message.content.encode("utf-8", "replace")) + len(message.refusal)
-    for call in message.tool_calls:
-        size += len(call.name) + len(call.arguments.encode("utf-8", "replace"))
-    if message.provider_state is not None and message.tool_calls:
-        with contextlib.suppress(RecursionError):  # nested as deep as could be read
-            size += len(json.dumps(message.provider_state, default=str))
-    return max(1, (size + 3) // 4) + _TOKENS_PER_ATTACHMENT * len(message.attachments)
+    tokens: int
 
 
 def open_calls(messages: Sequence[Message]) -> dict[str, str]:
@@ -110,10 +98,12 @@ def request_messages(
     *,
     max_tokens: int,
     estimate: EstimateTokens,
+    extra: int = 0,
 ) -> Request:
     """What to send: the system prompt, as much of the newest history as fits, the new messages.
 
     Without new messages, the last exchange of the history counts as new: it is always sent.
+    `extra` tokens are sent beside the messages: the definitions of tools.
 
     Raises:
         ContextLengthError: System prompt and new messages alone are over `max_tokens`.
@@ -121,17 +111,21 @@ def request_messages(
     groups = _groups_from_the_end(history)
     if not new:
         new = next(groups, [])
-    left = max_tokens - sum(map(estimate, system)) - sum(map(estimate, new))
+    left = max_tokens - extra - sum(map(estimate, system)) - sum(map(estimate, new))
     if left < 0:
         raise ContextLengthError(
             f"the request is about {max_tokens - left} tokens, over the session's max_tokens of "
             f"{max_tokens}: shorten the message, or raise max_tokens"
         )
     kept: list[list[Message]] = []
+    is_all = True
     for group in groups:
-        left -= sum(map(estimate, group))
-        if left < 0:
+        tokens = sum(map(estimate, group))
+        if tokens > left:
+            is_all = False
             break
+        left -= tokens
         kept.append(group)
     fitting = [message for group in reversed(kept) for message in group]
-    return Request((*system, *_without_orphans([*fitting, *new])), left >= 0)
+    sent = (*system, *_without_orphans([*fitting, *new]))
+    return Request(sent, is_all, max_tokens - left)

@@ -28,7 +28,8 @@ class Readable(Protocol):
     @property
     def request_messages(self) -> tuple[Message, ...]:
         """What `send_current_history()` would send now, trimmed to `max_tokens`."""
-        return self._conversation.read(Said())[1].messages
+        conversation = self._conversation
+        return conversation.context.read(conversation.system, Said())[1].messages
 
     @property
     def token_usage(self) -> TokenUsage:
@@ -44,8 +45,8 @@ class Readable(Protocol):
     def estimated_history_tokens(self) -> int:
         """About how many tokens the whole history is, system prompt included."""
         conversation = self._conversation
-        messages = (*conversation.system, *conversation.ledger.all_messages())
-        return sum(map(conversation.estimate, messages))
+        messages = (*conversation.system.messages, *conversation.ledger.all_messages())
+        return sum(map(conversation.context.estimates.tokens, messages))
 
     @property
     def model_name(self) -> str:
@@ -55,7 +56,7 @@ class Readable(Protocol):
     @property
     def max_tokens(self) -> int:
         """The longest request, by estimate."""
-        return self._conversation.max_tokens
+        return self._conversation.context.max_tokens
 
     @property
     def session_id(self) -> str:

@@ -18,7 +18,8 @@ from cloudllm_sync.session.arguments import (
     system,
 )
 from cloudllm_sync.session.conversation import Conversation, Partial, Wish
-from cloudllm_sync.session.history import EstimateTokens, estimate_tokens as by_bytes, open_calls
+from cloudllm_sync.session.estimates import EstimateTokens, estimate_tokens as by_bytes
+from cloudllm_sync.session.history import open_calls
 from cloudllm_sync.session.leases import LEASE_S
 from cloudllm_sync.session.readable import Readable
 from cloudllm_sync.session.running import MAX_ROUNDS, OnTool, RunStream, tool_set
@@ -59,7 +60,8 @@ class LLMSession(Readable):
         partial: `keep` keeps what had arrived of a failed or cancelled reply, with its question.
         turn_timeout: Seconds to wait for other turns of this session, then SessionBusyError;
             0 refuses at once.
-        estimate_tokens: Counts the tokens of a message.
+        estimate_tokens: Counts the tokens of a message. The default is a quarter of its bytes, then
+            what the provider's reports make of that; one of yours is taken as it is.
         lease_s: Seconds after which a killed process no longer keeps the session from others.
 
     Raises:
