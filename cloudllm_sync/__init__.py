@@ -56,11 +56,11 @@ if TYPE_CHECKING:
     from cloudllm_sync.session.session import LLMSession
     from cloudllm_sync.session.stores import SessionInfo, SessionStore, StoredSession
     from cloudllm_sync.session.stores.memory import MemoryStore
-    from cloudllm_sync.session.tool_calls import ToolResult
-    from cloudllm_sync.session.tools import Tool, tool
     from cloudllm_sync.session.stores.redis import RedisStore
     from cloudllm_sync.session.stores.sql import SQLStore
     from cloudllm_sync.session.stores.sqlite import SQLiteStore
+    from cloudllm_sync.session.tool_calls import ToolResult
+    from cloudllm_sync.session.tools import Tool, tool
     from cloudllm_sync.streaming.handle import StreamHandle
     from cloudllm_sync.streaming.observer import CallInfo, Observer
     from cloudllm_sync.streaming.stream import ChatStream

@@ -13,7 +13,7 @@ import attrs
 import msgspec
 import msgspec.structs
 
-__all__ = ["ObjectReader", "parsed_reply"]
+__all__ = ["ObjectReader", "name_of", "parsed_reply"]
 
 _Object = TypeVar("_Object")
 
@@ -26,12 +26,25 @@ _GROWTH = 32
 _UNIONS = (Union, getattr(types, "UnionType", Union))
 
 
-def parsed_reply(text: str, kind: type[_Object]) -> _Object:
+def name_of(kind: object) -> str:
+    """What errors call a type."""
+    return getattr(kind, "__name__", None) or repr(kind)
+
+
+def parsed_reply(text: str, kind: type[_Object], *, is_cut: bool = False) -> _Object:
     """The object that a whole reply says.
 
     Raises:
         ValueError: It is no JSON, or does not fit; it says where.
     """
+    try:
+        return _found_in(text, kind)
+    except ValueError as error:
+        cut = ", as it was cut (finish_reason 'length')" if is_cut else ""
+        raise ValueError(f"the reply is no {name_of(kind)}{cut}: {error}") from None
+
+
+def _found_in(text: str, kind: type[_Object]) -> _Object:
     try:
         return _decoded(text, kind)
     except ValueError as error:

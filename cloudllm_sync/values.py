@@ -17,7 +17,7 @@ from typing import Any, Callable, Optional, TypeVar, Union
 import attrs
 
 from cloudllm_sync.attachments import Attachment
-from cloudllm_sync.objects import parsed_reply
+from cloudllm_sync.objects import name_of, parsed_reply
 from cloudllm_sync.schemas import reply_schema
 
 __all__ = [
@@ -215,18 +215,8 @@ class Message:
             ValueError: It is no whole JSON, or does not fit; it says where.
         """
         if self.refusal and not self.content:
-            raise ValueError(f"no {_name(kind)}: the model refused")
-        try:
-            return parsed_reply(self.content, kind)
-        except ValueError as error:
-            cut = (
-                ", as it was cut (finish_reason 'length')" if self.finish_reason == "length" else ""
-            )
-            raise ValueError(f"the reply is no {_name(kind)}{cut}: {error}") from None
-
-
-def _name(kind: object) -> str:
-    return getattr(kind, "__name__", None) or repr(kind)
+            raise ValueError(f"no {name_of(kind)}: the model refused")
+        return parsed_reply(self.content, kind, is_cut=self.finish_reason == "length")
 
 
 def _number(name: str, value: object, low: float, high: float, *, open_low: bool = False) -> None:

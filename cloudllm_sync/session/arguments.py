@@ -1,18 +1,27 @@
-"""What a caller passes to a session, checked before a turn begins (pure)."""
+"""What a caller passes to a session, checked before a turn begins."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
-from typing import Optional, Union
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Optional, Union
 
 import attrs
 
 from cloudllm_sync.errors import ConfigurationError
-from cloudllm_sync.values import Attachment, ChatOptions, Message, Role
+from cloudllm_sync.values import (
+    Attachment,
+    ChatOptions,
+    Message,
+    Role,
+    Timeouts,
+    ToolDefinition,
+)
 
 __all__ = [
     "Said",
+    "Wish",
     "checked_lease",
     "checked_options",
     "checked_text",
@@ -22,11 +31,39 @@ __all__ = [
 ]
 
 
+# A deadline that is over is still a deadline.
+_LEAST_S = 0.001
+
+
 @attrs.frozen(slots=True)
 class Said:
     """Messages, without a repr of them: tools that report errors show local variables."""
 
     messages: tuple[Message, ...] = attrs.field(default=(), repr=False)
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Wish:
+    """What a caller wants of one turn."""
+
+    new: Said
+    tools: Optional[Sequence[ToolDefinition]] = attrs.field(default=None, repr=False)
+    options: Optional[ChatOptions] = attrs.field(default=None, repr=False)
+    timeouts: Optional[Timeouts] = None
+    turn_timeout_s: float = 0.0
+
+    def given(self) -> dict[str, Any]:
+        """Only what was given: a client of a user's own may know no options."""
+        wishes = {"options": self.options, "timeouts": self.timeouts}
+        return {name: wish for name, wish in wishes.items() if wish is not None}
+
+    def later(self, began: float) -> Wish:
+        """The same for another request, in what is left of its time since `began`."""
+        timeouts = self.timeouts
+        if timeouts is None or timeouts.total_s is None:
+            return self
+        left_s = max(_LEAST_S, timeouts.total_s - (time.monotonic() - began))
+        return attrs.evolve(self, timeouts=attrs.evolve(timeouts, total_s=left_s))
 
 
 def checked_options(options: Optional[ChatOptions]) -> Optional[ChatOptions]:

@@ -10,21 +10,21 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Optional
+from typing import Callable, Literal, Optional, TypeVar
 
 import attrs
 
 from cloudllm_sync.clients.wrapper import ClientWrapper
 from cloudllm_sync.errors import (
     CloudLLMError,
+    ContextLengthError,
     StoreError,
     StreamCancelled,
     StreamingNotSupportedError,
 )
-from cloudllm_sync.session.arguments import Said
-from cloudllm_sync.session.context import Context
+from cloudllm_sync.session.arguments import Said, Wish
+from cloudllm_sync.session.context import Context, Draft
 from cloudllm_sync.session.estimates import EstimateTokens, tool_tokens
-from cloudllm_sync.session.history import Request
 from cloudllm_sync.session.leases import Lease
 from cloudllm_sync.session.ledger import Ledger
 from cloudllm_sync.session.stores import SessionStore, StoredSession
@@ -34,32 +34,17 @@ from cloudllm_sync.streaming.stream import ChatStream
 from cloudllm_sync.transport.cancellation import current_cancellation
 from cloudllm_sync.transport.credentials import hides_arguments
 from cloudllm_sync.transport.forks import renew_in_children
-from cloudllm_sync.values import ChatOptions, Message, Role, Timeouts, TokenUsage, ToolDefinition
+from cloudllm_sync.values import Message, Role, TokenUsage
 
 __all__ = ["Conversation", "Partial", "Turn", "Wish", "as_failure"]
 
 Partial = Literal["discard", "keep"]
+_Answer = TypeVar("_Answer")
 
 _log = logging.getLogger("cloudllm_sync.session")
 
 # How many messages are read where none are sent: those in which calls may wait for results.
 _PAGE = 64
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class Wish:
-    """What a caller wants of one turn."""
-
-    new: Said
-    tools: Optional[Sequence[ToolDefinition]] = attrs.field(default=None, repr=False)
-    options: Optional[ChatOptions] = attrs.field(default=None, repr=False)
-    timeouts: Optional[Timeouts] = None
-    turn_timeout_s: float = 0.0
-
-    def given(self) -> dict[str, Any]:
-        """Only what was given: a client of a user's own may know no options."""
-        wishes = {"options": self.options, "timeouts": self.timeouts}
-        return {name: wish for name, wish in wishes.items() if wish is not None}
 
 
 class Conversation:
@@ -162,16 +147,48 @@ class Conversation:
         return stream
 
     def send(self, turn: Turn, wish: Wish) -> Message:
-        """The client's answer to a turn's request, whole."""
-        return self.client.send_message(turn.request, wish.tools, **wish.given())
+        """The client's answer to a turn's request, at once."""
+        return self._asked(
+            turn,
+            wish,
+            lambda wish: self.client.send_message(turn.request, wish.tools, **wish.given()),
+        )
 
     def open(self, turn: Turn, wish: Wish) -> Optional[ChatStream]:
         """The client's answer to a turn's request as a stream; None if it cannot."""
+        began = time.monotonic()
+        stream = self._asked(turn, wish, lambda wish: self._opened(turn, wish))
+
+        def replace(error: CloudLLMError) -> Optional[Callable[[], ChatStream]]:
+            if not turn.shorten(error):
+                return None
+            return lambda: self.streamed(self._opened(turn, wish.later(began)))
+
+        if stream is not None:
+            stream.replace_with(replace)
+        return stream
+
+    def _opened(self, turn: Turn, wish: Wish) -> Optional[ChatStream]:
         open_stream = getattr(self.client, "send_message_stream", None)
         stream = open_stream and open_stream(turn.request, wish.tools, **wish.given())
         if stream is None or isinstance(stream, ChatStream):
             return stream
         return ChatStream.of(stream)
+
+    def _asked(self, turn: Turn, wish: Wish, ask: Callable[[Wish], _Answer]) -> _Answer:
+        """What the client answers; asked once more if the provider found the request too long."""
+        began = time.monotonic()
+        try:
+            return ask(wish)
+        except ContextLengthError as error:
+            if not turn.shorten(error):
+                raise
+            attempts = error.attempts
+        try:
+            return ask(wish.later(began))
+        except CloudLLMError as error:
+            error.attempts += attempts
+            raise
 
     @contextlib.contextmanager
     def change(self, timeout_s: float) -> Iterator[StoredSession]:
@@ -198,9 +215,9 @@ class Conversation:
         lease = self._wait(ticket, wish.turn_timeout_s)
         try:
             beside = tool_tokens(wish.tools, wish.options)
-            state, request = self.context.read(self.system, wish.new, beside)
-            self.ledger.see(state)
-            return Turn(self, ticket, lease, state, wish.new, beside, request)
+            draft = self.context.read(self.system, wish.new, beside)
+            self.ledger.see(draft.state)
+            return Turn(self, ticket, lease, wish.new, draft)
         except BaseException:
             lease.release()
             ticket.release()
@@ -208,7 +225,7 @@ class Conversation:
 
     def _newest_exchange(self) -> StoredSession:
         """The newest messages, the one with the calls that the last results answer among them."""
-        page = _FIRST_PAGE
+        page = _PAGE
         while True:
             state = self.ledger.load(page)
             begins = any(message.role is not Role.TOOL for message in state.messages)
@@ -243,18 +260,17 @@ class Turn:
     _conversation: Conversation
     _ticket: Ticket
     _lease: Lease
-    _state: StoredSession
     _new: Said
-    _beside: int
-    _sent: Request
+    _draft: Draft
     _rounds: Said = attrs.field(factory=Said)
     _usage: Optional[TokenUsage] = None
     _settled: bool = False
+    _may_shorten: bool = True
 
     @property
     def request(self) -> tuple[Message, ...]:
         """The messages to send."""
-        return self._sent.messages
+        return self._draft.request.messages
 
     def add_round(self, messages: Sequence[Message]) -> None:
         """A reply that asked for tools, and their results: the turn's `request` has them from now.
@@ -262,15 +278,36 @@ class Turn:
         Raises:
             ContextLengthError: They do not fit; the round is kept all the same.
         """
-        conversation = self._conversation
+        context = self._conversation.context
         self._rounds = Said((*self._rounds.messages, *messages))
         for message in messages:
             self._usage = _sum(self._usage, message.usage)
-            conversation.context.learn(self._sent, self._beside, message)
-        so_far = Said((*self._new.messages, *self._rounds.messages))
-        self._sent = conversation.context.request(
-            conversation.system, self._state, so_far, self._beside
+            context.learn(self._draft, message)
+        self._draft = context.adding(self._so_far(), self._draft)
+        self._may_shorten = True
+
+    def shorten(self, error: CloudLLMError) -> bool:
+        """Leave more of the history out of `request`, after what it has cost; whether it is done.
+
+        Only the provider's own word that it was too long is a reason, and only once for a request.
+        """
+        if not self._may_shorten or not isinstance(error, ContextLengthError):
+            return False
+        self._may_shorten = False
+        context = self._conversation.context
+        shorter = context.shorter(self._so_far(), self._draft, str(error))
+        if shorter is None:
+            return False
+        _log.warning(
+            "the provider refused %d messages as too long, sending %d: lower max_tokens",
+            len(self.request),
+            len(shorter.request.messages),
         )
+        self._draft = shorter
+        return True
+
+    def _so_far(self) -> Said:
+        return Said((*self._new.messages, *self._rounds.messages))
 
     def settle(self, reply: Optional[Message], error: Optional[CloudLLMError]) -> None:
         """Its messages enter the history together, or none of them does; the next turn may begin.
@@ -285,7 +322,7 @@ class Turn:
         self._settled = True
         try:
             if reply is not None:
-                self._conversation.context.learn(self._sent, self._beside, reply)
+                self._conversation.context.learn(self._draft, reply)
                 self._commit(reply)
             elif self._conversation.partial == "keep":
                 self._keep(_kept(error))
@@ -301,13 +338,13 @@ class Turn:
         usage = self._usage
         for reply in replies:
             usage = _sum(usage, reply.usage)
-        said = Said((*self._new.messages, *self._rounds.messages, *replies))
+        said = Said((*self._so_far().messages, *replies))
         self._conversation.ledger.append(
-            self._state,
+            self._draft.state,
             said,
             usage,
             reply=replies[-1] if replies else None,
-            notes=self._conversation.context.notes(self._state),
+            notes=self._conversation.context.notes(self._draft),
         )
 
     def _keep(self, partial: Optional[Message]) -> None:

@@ -5,6 +5,7 @@ Trimming shapes the request, never the history.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Optional
 
@@ -14,9 +15,26 @@ from cloudllm_sync.errors import ContextLengthError
 from cloudllm_sync.session.estimates import EstimateTokens, estimate_tokens
 from cloudllm_sync.values import Message, Role
 
-__all__ = ["EstimateTokens", "Request", "estimate_tokens", "open_calls", "request_messages"]
+__all__ = [
+    "EstimateTokens",
+    "Request",
+    "estimate_tokens",
+    "open_calls",
+    "request_messages",
+    "share_that_fits",
+]
 
 _Ids = set[Optional[str]]
+
+# How providers say how long a request was, and how long it may be.
+_LENGTHS = (
+    re.compile(r"(?P<sent>\d+) tokens > (?P<limit>\d+)"),
+    re.compile(r"\((?P<sent>\d+)\) exceeds .{0,80}?\((?P<limit>\d+)\)"),
+    re.compile(r"length (?:is|of) (?P<limit>\d+)\b.{0,120}?(?P<sent>\d+) (?:input )?tokens"),
+)
+_FOR_THE_REPLY = re.compile(r"(\d+) (?:tokens )?(?:in|for) the (?:completion|output)")
+_SAFETY = 0.95
+_UNTOLD = 0.5
 
 
 @attrs.frozen(slots=True)
@@ -99,11 +117,13 @@ def request_messages(
     max_tokens: int,
     estimate: EstimateTokens,
     extra: int = 0,
+    must_fit: bool = True,
 ) -> Request:
     """What to send: the system prompt, as much of the newest history as fits, the new messages.
 
     Without new messages, the last exchange of the history counts as new: it is always sent.
-    `extra` tokens are sent beside the messages: the definitions of tools.
+    `extra` tokens are sent beside the messages: the definitions of tools. Unless it `must_fit`,
+    what is always sent is sent even if it is over `max_tokens`.
 
     Raises:
         ContextLengthError: System prompt and new messages alone are over `max_tokens`.
@@ -112,7 +132,7 @@ def request_messages(
     if not new:
         new = next(groups, [])
     left = max_tokens - extra - sum(map(estimate, system)) - sum(map(estimate, new))
-    if left < 0:
+    if left < 0 and must_fit:
         raise ContextLengthError(
             f"the request is about {max_tokens - left} tokens, over the session's max_tokens of "
             f"{max_tokens}: shorten the message, or raise max_tokens"
@@ -129,3 +149,20 @@ def request_messages(
     fitting = [message for group in reversed(kept) for message in group]
     sent = (*system, *_without_orphans([*fitting, *new]))
     return Request(sent, is_all, max_tokens - left)
+
+
+def share_that_fits(words: str) -> float:
+    """How much of a request may be sent, by what the provider says about its length.
+
+    Half of it, where that names no lengths. What is kept free for the reply is not the request's.
+    """
+    words = re.sub(r"(?<=\d),(?=\d{3})", "", words)
+    for pattern in _LENGTHS:
+        told = pattern.search(words)
+        if told:
+            reply = _FOR_THE_REPLY.search(words)
+            kept = int(reply[1]) if reply else 0
+            sent, limit = int(told["sent"]) - kept, int(told["limit"]) - kept
+            if 0 < limit < sent:
+                return _SAFETY * limit / sent
+    return _UNTOLD

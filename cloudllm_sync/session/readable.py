@@ -29,7 +29,7 @@ class Readable(Protocol):
     def request_messages(self) -> tuple[Message, ...]:
         """What `send_current_history()` would send now, trimmed to `max_tokens`."""
         conversation = self._conversation
-        return conversation.context.read(conversation.system, Said())[1].messages
+        return conversation.context.read(conversation.system, Said()).request.messages
 
     @property
     def token_usage(self) -> TokenUsage:

@@ -18,9 +18,10 @@ from cloudllm_sync.errors import (
     StreamError,
     StreamInterrupted,
 )
-from cloudllm_sync.objects import ObjectReader
 from cloudllm_sync.streaming.observer import CallInfo, Observer, notify
-from cloudllm_sync.streaming.sources import ChunkList, Progress, Source
+from cloudllm_sync.streaming.readings import TextOf, objects_of
+from cloudllm_sync.streaming.sources import ChunkList, Source
+from cloudllm_sync.transport.cancellation import using
 from cloudllm_sync.values import Message, MessageChunk, TokenUsage
 
 __all__ = ["ChatStream", "Settle"]
@@ -29,6 +30,9 @@ _Object = TypeVar("_Object")
 
 Settle = Callable[[Optional[Message], Optional[CloudLLMError]], None]
 """Told once how a reply ended: the whole message, or the error. What it raises, the reader gets."""
+
+Replace = Callable[[CloudLLMError], Optional[Callable[[], "ChatStream"]]]
+"""Told of an error; gives what opens a stream to go on with, or None to let the error be."""
 
 
 class ChatStream(Iterator[MessageChunk]):
@@ -64,6 +68,8 @@ class ChatStream(Iterator[MessageChunk]):
         self._error: Optional[CloudLLMError] = None
         self._pid = os.getpid()
         self._settlers: list[Settle] = []
+        self._replace: Optional[Replace] = None
+        self._attempts_before = 0
 
     @classmethod
     def of(cls, chunks: Iterable[MessageChunk]) -> ChatStream:
@@ -87,7 +93,7 @@ class ChatStream(Iterator[MessageChunk]):
         except CloudLLMError as error:
             if self._came_too_late(error):
                 return self._after_last_chunk()
-            raise self._fail(error) from error.__cause__
+            return self._after_failure(error)
         except BaseException as error:
             if not _is_busy(error):
                 self._fail_for(error)
@@ -122,7 +128,7 @@ class ChatStream(Iterator[MessageChunk]):
         What it gives has a `close()` that closes the stream: a web server calls it on the body of
         a response when the browser leaves.
         """
-        return _Text(self)
+        return TextOf(self)
 
     def objects(self, kind: type[_Object]) -> Iterator[_Object]:
         """The reply as an object of a class, again whenever more of it has arrived.
@@ -136,12 +142,7 @@ class ChatStream(Iterator[MessageChunk]):
             ValueError: It is whole, and does not fit: as `Message.parsed()`.
             ImportError: The library that reads unfinished JSON, an extra, is missing.
         """
-        reader = ObjectReader(kind)
-        for text in self.text():
-            found = reader.add(text)
-            if found is not None:
-                yield found
-        yield self.result().parsed(kind)
+        return objects_of(self, kind)
 
     def result(self) -> Message:
         """Read to the end; the whole reply, the same object on every call.
@@ -259,6 +260,10 @@ class ChatStream(Iterator[MessageChunk]):
         else:
             self._settlers.append(settle)
 
+    def replace_with(self, replace: Replace) -> None:
+        """Have `replace` asked, once, if this one fails before its first chunk."""
+        self._replace = replace
+
     def _after_last_chunk(self) -> MessageChunk:
         """The chunks are used up: the end, an error, or another attempt."""
         if self._error is not None:
@@ -276,10 +281,40 @@ class ChatStream(Iterator[MessageChunk]):
             self._fail_for(failure)
             raise
         if error is not None:
-            raise self._fail(error) from error.__cause__
+            return self._after_failure(error)
         self._source.release()
         self._complete()
         raise StopIteration
+
+    def _after_failure(self, error: CloudLLMError) -> MessageChunk:
+        """The error; or the first chunk of another stream, if one is to take over."""
+        replace, self._replace = self._replace, None
+        open_other = None
+        if replace is not None and not self._started:
+            error = self._source.describe(error)
+            open_other = replace(error)
+        if open_other is None:
+            raise self._fail(error) from error.__cause__
+        self._source.abort()
+        self._tell(None, error)
+        self._info = None  # its end has been told
+        self._attempts_before = error.attempts
+        try:
+            with using(self._source.cancellation):
+                self._take_over(open_other())
+        except CloudLLMError as failure:
+            self._attempts_before = failure.attempts
+            raise self._fail(failure) from failure.__cause__
+        except BaseException as failure:
+            self._fail_for(failure)
+            raise
+        return self.__next__()
+
+    def _take_over(self, other: ChatStream) -> None:
+        self._source, self._progress = other._source, other._progress
+        self._info, self._observers = other._info, other._observers
+        self._next_chunk = other._next_chunk
+        other._error = StreamCancelled("another stream reads on")  # so that it does not end it
 
     def _came_too_late(self, error: CloudLLMError) -> bool:
         """Whether what came or did not come after the proof that all is there was at fault."""
@@ -320,6 +355,7 @@ class ChatStream(Iterator[MessageChunk]):
         if error.partial is None and not self._arrived.is_empty():
             error.partial = self._arrived.message(self._source.facts)
         self._error = self._source.describe(error)
+        error.attempts += self._attempts_before
         self._settle(None, error)
         self._tell(None, error)
         return error
@@ -343,32 +379,6 @@ class ChatStream(Iterator[MessageChunk]):
             notify(self._observers, lambda observer: observer.on_finish(info, message))
         elif error is not None:
             notify(self._observers, lambda observer: observer.on_error(info, error))
-
-
-class _Text(Iterator[str]):
-    """The text of a stream. No generator: dropping one half-read would close the stream, too."""
-
-    __slots__ = ("_stream", "close")
-
-    def __init__(self, stream: ChatStream) -> None:
-        self._stream = stream
-        self.close = stream.close
-
-    def __next__(self) -> str:
-        for chunk in self._stream:
-            if chunk.content:
-                return chunk.content
-        raise StopIteration
-
-
-def _late(add_text: Callable[[str], None], progress: Progress) -> Callable[[str], None]:
-    """Adds text that comes behind a finish reason: more may follow. It does not hold the stream."""
-
-    def add(text: str) -> None:
-        add_text(text)
-        progress.finish_came = False
-
-    return add
 
 
 def _no_more_chunks() -> MessageChunk:

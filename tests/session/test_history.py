@@ -10,7 +10,12 @@ from hypothesis import given, settings, strategies as st
 
 from cloudllm_sync import Attachment, ContextLengthError, Message, Role, ToolCall
 from cloudllm_sync.codecs.conversation import check_order
-from cloudllm_sync.session.history import estimate_tokens, open_calls, request_messages
+from cloudllm_sync.session.history import (
+    estimate_tokens,
+    open_calls,
+    request_messages,
+    share_that_fits,
+)
 
 
 def user(text="u"):
@@ -317,3 +322,29 @@ def test_messages_are_not_changed():
     trimmed([user("1"), said], [user("2")])
 
     assert said == before
+
+
+CONTEXT = "This model's maximum context length is"
+REPLY = "1 in the completion"
+
+
+@pytest.mark.parametrize(
+    ("words", "share"),
+    [
+        ("prompt is too long: 200 tokens > 100 maximum", 0.5),
+        ("prompt is too long: 250,000 tokens > 200,000 maximum", 0.8),
+        ("The input token count (400) exceeds the maximum number of tokens allowed (100).", 0.25),
+        (f"status 400: {CONTEXT} 4097 tokens. Your messages resulted in 8194 tokens.", 0.5),
+        (f"{CONTEXT} 41 tokens. You requested 61 tokens (60 in the messages, {REPLY}).", 40 / 60),
+        (
+            "This model's maximum prompt length is 1000 but the request contains 4000 tokens.",
+            0.25,
+        ),
+        ("prompt is too long: 100 tokens > 200 maximum", 0.5 / 0.95),
+        ("Your input exceeds the context window of this model", 0.5 / 0.95),
+        ("", 0.5 / 0.95),
+    ],
+)
+def test_share_that_fits_is_as_told(words, share):
+    """A little less than the provider says, or half where it says nothing of use."""
+    assert share_that_fits(words) == pytest.approx(0.95 * share)
