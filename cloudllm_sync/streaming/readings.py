@@ -31,16 +31,6 @@ class TextOf(Iterator[str]):
         raise StopIteration
 
 
-def _late(add_text: Callable[[str], None], progress: Progress) -> Callable[[str], None]:
-    """Adds text that comes behind a finish reason: more may follow. It does not hold the stream."""
-
-    def add(text: str) -> None:
-        add_text(text)
-        progress.finish_came = False
-
-    return add
-
-
 def objects_of(stream: ChatStream, kind: type[_Object]) -> Iterator[_Object]:
     """The object that a stream says, as far as it has arrived, and then whole."""
     reader = ObjectReader(kind)

@@ -381,6 +381,16 @@ class ChatStream(Iterator[MessageChunk]):
             notify(self._observers, lambda observer: observer.on_error(info, error))
 
 
+def _late(add_text: Callable[[str], None], progress: Progress) -> Callable[[str], None]:
+    """Adds text that comes behind a finish reason: more may follow. It does not hold the stream."""
+
+    def add(text: str) -> None:
+        add_text(text)
+        progress.finish_came = False
+
+    return add
+
+
 def _no_more_chunks() -> MessageChunk:
     raise StopIteration
 
