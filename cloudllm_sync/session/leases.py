@@ -42,6 +42,7 @@ class Lease:
         self._owner = uuid.uuid4().hex
         self._thread = threading.current_thread()
         self._pid = os.getpid()
+        self._ending = False  # no more is asked for
         self._released = False
 
     def __del__(self) -> None:
@@ -94,10 +95,12 @@ class Lease:
 
     def renew(self) -> bool:
         """Ask for more time; whether there is any use in asking again."""
-        if self._released:
+        if self._ending:
             return False
         try:
             if self._store.lease(self._session_id, self._owner, self._seconds) <= 0:
+                if self._ending:  # it was given back meanwhile
+                    self._store.release(self._session_id, self._owner)
                 return True
         except Exception:  # foreign code: any store
             _log.warning("the lease of a session could not be renewed", exc_info=True)
@@ -109,12 +112,13 @@ class Lease:
         """Give it back. Idempotent; a forked child has no part in its parent's."""
         if self._released or os.getpid() != self._pid:
             return
-        self._released = True
+        self._ending = True
         _keeper.forget(self)
         try:
             self._store.release(self._session_id, self._owner)
         except Exception:  # foreign code, as above
             _log.warning("the lease of a session could not be given back", exc_info=True)
+        self._released = True  # last: Ctrl-C may come at any line, and then it is tried again
 
 
 class _Keeper:

@@ -20,7 +20,7 @@ from cloudllm_sync.errors import (
 )
 from cloudllm_sync.streaming.observer import CallInfo, Observer, notify
 from cloudllm_sync.streaming.readings import TextOf, objects_of
-from cloudllm_sync.streaming.sources import ChunkList, Source
+from cloudllm_sync.streaming.sources import ChunkList, Progress, Source
 from cloudllm_sync.transport.cancellation import using
 from cloudllm_sync.values import Message, MessageChunk, TokenUsage
 
