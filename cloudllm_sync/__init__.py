@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from cloudllm_sync.session.session import LLMSession
     from cloudllm_sync.session.stores import SessionInfo, SessionStore, StoredSession
     from cloudllm_sync.session.stores.memory import MemoryStore
+    from cloudllm_sync.session.stores.opening import open_store
     from cloudllm_sync.session.stores.redis import RedisStore
     from cloudllm_sync.session.stores.sql import SQLStore
     from cloudllm_sync.session.stores.sqlite import SQLiteStore
@@ -146,6 +147,7 @@ __all__ = [
     "known_providers",
     "open_client",
     "tool",
+    "open_store",
 ]
 
 __version__ = "0.1.0.dev0"
@@ -180,6 +182,7 @@ _NAMES = {
     "session.stores.memory": "MemoryStore",
     "session.tool_calls": "ToolResult",
     "session.tools": "Tool tool",
+    "session.stores.opening": "open_store",
     "session.stores.redis": "RedisStore",
     "session.stores.sql": "SQLStore",
     "session.stores.sqlite": "SQLiteStore",

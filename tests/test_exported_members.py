@@ -87,6 +87,7 @@ EXPORTED = [
     "known_providers",
     "open_client",
     "tool",
+    "open_store",
 ]
 
 ANY = object()

@@ -10,6 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
+import redis
+import sqlalchemy
+
 import cloudllm_sync
 from cloudllm_sync import (
     APIError,
@@ -39,12 +42,15 @@ from cloudllm_sync import (
     OpenAICompatibleClient,
     QuotaExceededError,
     RateLimitError,
+    RedisStore,
     RequestTimeoutError,
     Role,
     ServerError,
     SessionBusyError,
     SessionInfo,
     SessionStore,
+    SQLiteStore,
+    SQLStore,
     StoredSession,
     StoreError,
     StreamCancelled,
@@ -63,6 +69,7 @@ from cloudllm_sync import (
     TransportError,
     UnsupportedOptionError,
     tool,
+    open_store,
 )
 from cloudllm_sync.clients.grok import Model as GrokModel
 from cloudllm_sync.clients.openai import Model as OpenAIModel
@@ -361,7 +368,23 @@ def stores(store: SessionStore) -> tuple[SessionStore, ...]:
     store.release("mine", "me")
     store.close()
     print(wait)
-    return MemoryStore(), OwnStore()
+    exported: int = store.export(Path("chats.jsonl"), prefix="m") + store.export("all.jsonl")
+    with open("chats.jsonl", encoding="utf-8") as lines:
+        imported: int = store.import_(lines) + store.import_("all.jsonl", replace=True)
+    print(exported, imported)
+    client = redis.Redis()
+    engine = sqlalchemy.create_engine("sqlite:///chats.db")
+    return (
+        MemoryStore(),
+        OwnStore(),
+        SQLiteStore("chats.db"),
+        SQLiteStore(Path("chats.db")),
+        RedisStore("redis://localhost/0"),
+        RedisStore(client, prefix="chats:", expire_after_s=3600),
+        SQLStore("postgresql://localhost/chats"),
+        SQLStore(engine),
+        open_store("memory:"),
+    )
 
 
 @tool

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional, Protocol
+from typing import TYPE_CHECKING, Any, Optional, Protocol
 
 import attrs
 
 from cloudllm_sync.session.stores.names import checked_session_id
 from cloudllm_sync.values import Message, TokenUsage
+
+if TYPE_CHECKING:
+    from cloudllm_sync.session.stores.lines import File
 
 __all__ = ["SessionInfo", "SessionStore", "StoredSession", "checked_session_id"]
 
@@ -50,6 +53,8 @@ class SessionStore(Protocol):
     Every change says which version it was based on, makes the version one higher, and is refused
     with CommitConflictError if somebody else was faster. What cannot be read or saved is a
     StoreError. A name that `checked_session_id()` refuses is a ConfigurationError.
+
+    A store of one's own inherits from this class: it gets `export()` and `import_()` then.
     """
 
     leases_end: bool
@@ -118,3 +123,44 @@ class SessionStore(Protocol):
 
     def close(self) -> None:
         """Close what is open. Idempotent; whoever asks for something later opens it again."""
+
+    def export(self, file: File, *, prefix: str = "") -> int:
+        """Write the conversations whose names begin so, as a line of JSON each.
+
+        No more than one is in memory at a time. One that is changed meanwhile is written as it
+        was at one moment, one that is deleted perhaps not.
+
+        Args:
+            file: A path, whose file is there only once all is written, or an open text file.
+            prefix: What the names begin with.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            StoreError: They could not be read, or not be written.
+        """
+        from cloudllm_sync.session.stores.lines import export_lines
+
+        return export_lines(self, file, prefix)
+
+    def import_(self, file: File, *, replace: bool = False) -> int:
+        """Take in what `export()` of any store has written, also of older versions.
+
+        Each line, a conversation, is taken in whole or not at all; those before a line that
+        raises stay.
+
+        Args:
+            file: A path, or an open text file.
+            replace: Whether a conversation that is there is replaced; else it is an error.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            StoreError: A line is damaged or of a newer version, which the error names by its
+                number, or a conversation is there already or could not be saved.
+        """
+        from cloudllm_sync.session.stores.lines import import_lines
+
+        return import_lines(self, file, replace)

@@ -33,10 +33,11 @@ class _TakenError(Exception):
 class SQLStore(RecordStore):
     """Keeps conversations in three tables of a database, by SQLAlchemy (2.0 or newer).
 
-    For PostgreSQL, MySQL and MariaDB; SQLite works, but `SQLiteStore` is made for it. The tables,
-    `cloudllm_sessions`, `cloudllm_messages` and `cloudllm_leases`, are made when they are first
-    used and not there. A lease is timed by the database's clock. Where a connection is lost in
-    the middle of a change the store looks whether it was made.
+    For PostgreSQL (psycopg, psycopg2), MySQL and MariaDB (PyMySQL); SQLite works, but
+    `SQLiteStore` is made for it. The tables, `cloudllm_sessions`, `cloudllm_messages` and
+    `cloudllm_leases`, are made when they are first used and not there. A lease is timed by the
+    database's clock. Where a connection is lost in the middle of a change the store looks whether
+    it was made.
     """
 
     leases_end = True

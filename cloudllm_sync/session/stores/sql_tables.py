@@ -20,7 +20,7 @@ _CONNECT_S = 5
 _ANSWER_S = 10
 # By name, as URLs leave it out: the module that has to be there, and the driver's name.
 _DRIVERS = {
-    "postgresql": {"psycopg": "psycopg", "psycopg2": "psycopg2", "pg8000": "pg8000"},
+    "postgresql": {"psycopg": "psycopg", "psycopg2": "psycopg2"},
     "mysql": {"pymysql": "pymysql", "MySQLdb": "mysqldb"},
     "mariadb": {"pymysql": "pymysql", "MySQLdb": "mysqldb"},
 }
@@ -30,7 +30,6 @@ _MYSQL = {"connect_timeout": _CONNECT_S, "read_timeout": _ANSWER_S, "write_timeo
 _TIMEOUTS: dict[str, dict[str, int]] = {
     "psycopg": _LIBPQ,
     "psycopg2": _LIBPQ,
-    "pg8000": {"timeout": _ANSWER_S},
     "pymysql": _MYSQL,
     "mysqldb": _MYSQL,
     "pysqlite": {"timeout": _ANSWER_S},
