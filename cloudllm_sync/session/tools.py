@@ -6,11 +6,13 @@ model wrote; the descriptions of the parameters from the docstring, by docstring
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-import math
 import re
+import threading
+import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Optional, Union, overload
 
 import attrs
@@ -25,8 +27,13 @@ __all__ = ["TOOL_TIMEOUT_S", "Tool", "tool"]
 TOOL_TIMEOUT_S = 60.0
 
 # What all providers take.
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_NO_PLAIN_FUNCTION = (
+    inspect.iscoroutinefunction,
+    inspect.isasyncgenfunction,
+    inspect.isgeneratorfunction,
+)
 
 
 # A definition with what it defines, so that it goes wherever a definition does.
@@ -53,7 +60,7 @@ class Tool(ToolDefinition):
         """
         try:
             found = msgspec.json.decode(text.strip() or "{}", type=self._arguments)
-        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        except Exception as error:  # foreign code: a class may check what it is given
             raise ValueError(f"the arguments of {self.name} do not fit: {error}") from error
         values = ((name, getattr(found, name)) for name in found.__struct_fields__)
         return {name: value for name, value in values if value is not msgspec.UNSET}
@@ -83,13 +90,14 @@ def tool(
     """Make a tool of a typed function, as `@tool` or `@tool(timeout_s=5)`.
 
     The function runs on a thread of its own, in a copy of the caller's context variables. What it
-    returns goes to the model, text as it is and everything else as JSON. What it raises goes to
-    the model, too, as the exception's class and message.
+    returns goes to the model, text as it is and everything else as JSON (None is `null`, bytes are
+    an error). What it raises goes to the model, too, as the exception's class and message, which
+    should be words that it may read. What is no Exception, SystemExit say, ends the run.
 
     Args:
         function: All its parameters have annotations that JSON can say: plain types, lists, dicts,
             `Literal`, enums, dataclasses, attrs classes. `Annotated[int, "in kg"]` describes one
-            parameter; so does the docstring.
+            parameter; so does the docstring, if the annotation does not.
         name: For the model; that of the function if None.
         description: For the model; the first part of the docstring if None.
         timeout_s: Seconds after which the model is told that there is no answer. Python cannot
@@ -111,23 +119,26 @@ def _made(
     timeout_s: float,
 ) -> Tool:
     name = getattr(function, "__name__", "") if name is None else name
-    if not callable(function) or inspect.iscoroutinefunction(function):
+    if not callable(function) or any(is_other(function) for is_other in _NO_PLAIN_FUNCTION):
         raise ConfigurationError(
-            f"{name or function!r} cannot be a tool: it must be a plain function, not an async one"
+            f"{name or function!r} cannot be a tool: it must be a plain function, no generator, "
+            "and not an async one"
         )
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ConfigurationError(
-            f"{name!r} is no name for a tool: pass name, 1 to 64 of A-Z a-z 0-9 _ -"
+            f"{name!r} is no name for a tool: pass name, 1 to 64 of A-Z a-z 0-9 _ -, "
+            "the first of them a letter or _"
         )
     is_number = isinstance(timeout_s, (int, float)) and not isinstance(timeout_s, bool)
-    if not is_number or not 0 < timeout_s < math.inf:
+    if not is_number or not 0 < timeout_s <= threading.TIMEOUT_MAX:
         raise ConfigurationError(f"timeout_s must be seconds above 0, not {timeout_s!r}")
     told, described = _docstring(function)
-    arguments = _arguments(function, name)
+    parameters = _checked_parameters(function, name)
+    arguments = _arguments(name, parameters, described, _annotations(function))
     return Tool(
         name,
         told if description is None else description,
-        _parameters(name, arguments, described),
+        _schema(arguments, parameters),
         function=function,
         timeout_s=float(timeout_s),
         arguments=arguments,
@@ -146,60 +157,99 @@ def _docstring(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
             'tools need docstring-parser: pip install "cloudllm-sync[tools]"'
         ) from error
     found = docstring_parser.parse(text)
-    parts = (found.short_description, found.long_description)
+    returns = found.returns.description if found.returns is not None else None
+    parts = (found.short_description, found.long_description, returns and f"Returns: {returns}")
     described = {param.arg_name: param.description or "" for param in found.params}
     return "\n\n".join(part for part in parts if part), described
 
 
-def _arguments(function: Callable[..., Any], name: str) -> type[msgspec.Struct]:
-    """The type that the arguments have together."""
+def _checked_parameters(function: Callable[..., Any], name: str) -> list[inspect.Parameter]:
+    """The function's parameters, each of which a model can name."""
     try:
-        hints = typing.get_type_hints(function, include_extras=True)
-    except (NameError, TypeError) as error:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError) as error:
         raise ConfigurationError(
-            f"the annotations of the tool {name!r} cannot be read: {error}"
+            f"{name!r} does not say what parameters it has: make a tool of a function of your own "
+            "that calls it"
         ) from error
-    fields: list[Any] = []
-    for parameter in inspect.signature(function).parameters.values():
+    for parameter in parameters:
         if parameter.kind not in _NAMED:
             raise ConfigurationError(
                 f"the parameter {parameter.name!r} of the tool {name!r} has no name for the model: "
                 "only plain and keyword-only parameters do"
             )
-        if parameter.name not in hints:
+        if parameter.annotation is parameter.empty:
             what = "a bound method, tool(thing.method)," if parameter.name == "self" else "a type"
             raise ConfigurationError(
                 f"the parameter {parameter.name!r} of the tool {name!r} has no annotation: "
                 f"give it {what} so that the model knows what to pass"
             )
-        wanted = _described(hints[parameter.name])
+    return parameters
+
+
+def _annotations(function: Callable[..., Any]) -> Callable[[inspect.Parameter], Any]:
+    """Reads the type of one parameter; what the function returns need not be known here."""
+    owner = inspect.unwrap(getattr(function, "func", function))
+    known = getattr(owner, "__globals__", {})
+
+    def read(parameter: inspect.Parameter) -> Any:
+        one = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
+        return typing.get_type_hints(one, known, include_extras=True)[parameter.name]
+
+    return read
+
+
+def _arguments(
+    name: str,
+    parameters: Sequence[inspect.Parameter],
+    described: Mapping[str, str],
+    annotation_of: Callable[[inspect.Parameter], Any],
+) -> type[msgspec.Struct]:
+    """The type that the arguments have together."""
+    fields: list[Any] = []
+    for parameter in parameters:
+        where = f"the parameter {parameter.name!r} of the tool {name!r}"
+        try:
+            wanted = _described(annotation_of(parameter), described.get(parameter.name, ""))
+        except Exception as error:  # foreign code: an annotation is evaluated
+            raise ConfigurationError(
+                f"the annotation of {where} cannot be read: {error}"
+            ) from error
+        try:
+            schema_of(wanted)
+        except (TypeError, ValueError) as error:
+            reason = str(error).splitlines()[-1]
+            raise ConfigurationError(f"{where} is what JSON cannot say: {reason}") from error
         if parameter.default is parameter.empty:
             fields.append((parameter.name, wanted))
         else:  # left out, so that the function's own default counts
-            fields.append((parameter.name, Union[wanted, msgspec.UnsetType], msgspec.UNSET))
+            fields.append((parameter.name, wanted, msgspec.field(default_factory=_unset)))
     return msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True)
 
 
-def _described(annotation: Any) -> Any:
-    """The annotation with its words, `Annotated[int, "in kg"]`, where msgspec looks for them."""
-    words = [word for word in getattr(annotation, "__metadata__", ()) if isinstance(word, str)]
-    if not words:
-        return annotation
-    return typing.Annotated[annotation, msgspec.Meta(description=" ".join(words))]
+def _unset() -> msgspec.UnsetType:
+    return msgspec.UNSET
 
 
-def _parameters(
-    name: str, arguments: type[msgspec.Struct], described: Mapping[str, str]
+def _described(annotation: Any, told: str) -> Any:
+    """The annotation with its words, `Annotated[int, "in kg"]`, or the docstring's, for msgspec."""
+    beside = getattr(annotation, "__metadata__", ())
+    words = " ".join(word for word in beside if isinstance(word, str))
+    if not words and any(getattr(word, "description", None) for word in beside):
+        return annotation  # msgspec.Meta(description=...)
+    text = words or told
+    return typing.Annotated[annotation, msgspec.Meta(description=text)] if text else annotation
+
+
+def _schema(
+    arguments: type[msgspec.Struct], parameters: Sequence[inspect.Parameter]
 ) -> dict[str, Any]:
-    """The JSON Schema of the arguments."""
-    try:
-        schema = schema_of(arguments)
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(
-            f"the tool {name!r} has a parameter that JSON cannot say: {error}"
-        ) from error
+    """The JSON Schema of the arguments, with those defaults that JSON can say."""
+    schema = schema_of(arguments)
     schema.pop("title", None)
-    for parameter, about in schema["properties"].items():
-        if parameter in described and isinstance(about, dict):
-            about.setdefault("description", described[parameter])
+    for parameter in parameters:
+        if parameter.default is not None and parameter.default is not parameter.empty:
+            with contextlib.suppress(msgspec.MsgspecError, TypeError, ValueError):
+                default = msgspec.json.decode(msgspec.json.encode(parameter.default))
+                schema["properties"][parameter.name]["default"] = default
     return schema

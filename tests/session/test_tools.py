@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import enum
+import functools
 import sys
-from typing import Annotated, Any, Literal, Optional
+import typing
+from typing import Annotated, Any, Literal, Optional, Union
 
 import attrs
+import msgspec
 import pytest
 
 from cloudllm_sync import (
@@ -30,6 +33,8 @@ class Unit(enum.Enum):
 
 @attrs.define
 class Place:
+    """Somewhere on earth."""
+
     city: str
     zip_code: Optional[int] = None
 
@@ -80,6 +85,68 @@ def test_tool_is_a_definition_made_of_signature_and_docstring():
     assert "$ref" not in str(parameters)
 
 
+@pytest.mark.parametrize(
+    ("default", "told"),
+    [
+        (3, {"default": 3}),
+        (Unit.CELSIUS, {"default": "c"}),
+        (Span(2), {"default": {"days": 2}}),
+        (None, {}),
+        (object(), {}),
+    ],
+)
+def test_defaults_are_told_where_json_can_say_them(default, told):
+    """What the model leaves out is then no guess; the function's own default counts."""
+
+    def look(place: Any = default) -> None: ...
+
+    made = tool(look)
+
+    assert made.parameters["properties"]["place"] == told
+    assert "required" not in made.parameters or made.parameters["required"] == []
+    assert made.arguments("{}") == {}
+
+
+def test_words_nearest_to_the_parameter_describe_it():
+    """Those of the annotation, then the docstring's, then those of the type itself."""
+
+    def look(
+        a: Place,
+        b: Place,
+        c: Annotated[Place, "the third"],
+        d: Annotated[int, msgspec.Meta(description="the fourth", ge=1)],
+    ) -> None:
+        """Look.
+
+        Args:
+            a: The first.
+            c: not this
+            d: not this
+        """
+
+    about = {name: part["description"] for name, part in schema(look).items()}
+
+    assert about == {
+        "a": "The first.",
+        "b": "Somewhere on earth.",
+        "c": "the third",
+        "d": "the fourth",
+    }
+
+
+def test_description_says_what_comes_back():
+    """The model has to read it."""
+
+    def measure() -> float:
+        """Measure.
+
+        Returns:
+            Degrees Celsius.
+        """
+
+    assert tool(measure).description == "Measure.\n\nReturns: Degrees Celsius."
+
+
 def test_tool_is_called_as_the_function_it_was():
     """The decorator changes nothing for the rest of the program."""
     said = weather(Place("Ulm"), Unit.FAHRENHEIT, detail="high")
@@ -115,6 +182,24 @@ def test_arguments_that_do_not_fit_are_refused_with_the_place(text, complaint):
         weather.arguments(text)
 
     assert complaint in str(caught.value)
+
+
+@dataclasses.dataclass
+class Even:
+    number: int
+
+    def __post_init__(self):
+        raise KeyError("odd")
+
+
+def test_checks_of_the_types_themselves_count():
+    """Whatever they raise."""
+
+    @tool
+    def halve(number: Even) -> None: ...
+
+    with pytest.raises(ValueError, match=r"the arguments of halve do not fit: .*odd"):
+        halve.arguments('{"number": {"number": 1}}')
 
 
 def test_types_that_json_knows_otherwise_are_converted():
@@ -162,6 +247,30 @@ def test_bound_method_is_a_tool_without_self():
     assert made(1) == 2
 
 
+def test_wrapped_functions_are_tools_with_their_own_types():
+    """A cache, and arguments that are given already; annotations are text here."""
+
+    @functools.lru_cache
+    def add(a: int, b: int, unit: Unit = Unit.CELSIUS) -> int:
+        return a + b
+
+    made = [tool(add), tool(name="add_two")(functools.partial(add.__wrapped__, 2))]
+
+    assert [list(one.parameters["properties"]) for one in made] == [
+        ["a", "b", "unit"],
+        ["b", "unit"],
+    ]
+    assert made[1].function(**made[1].arguments('{"b": 3}')) == 5
+
+
+def test_what_the_function_returns_need_not_be_known():
+    """Types imported for type checkers only."""
+
+    def frame(rows: int) -> Nowhere: ...  # noqa: F821
+
+    assert list(tool(frame).parameters["properties"]) == ["rows"]
+
+
 def test_docstrings_of_other_styles_are_read():
     """Sphinx and NumPy write them otherwise."""
 
@@ -188,6 +297,14 @@ def test_docstrings_of_other_styles_are_read():
 async def later() -> None: ...
 
 
+async def stepwise():
+    yield 1
+
+
+def generated():
+    yield 1
+
+
 def untyped(a): ...
 
 
@@ -203,10 +320,19 @@ def keywords(**rest: int) -> None: ...
 def positional(a: int, /) -> None: ...
 
 
-def unknown(a: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+def unknown(fine: int, a: Nowhere) -> None: ...  # noqa: F821
 
 
-def no_json(a: threading.Lock) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+def broken(fine: int, a: "1 +") -> None: ...  # noqa: F722
+
+
+def missing(fine: int, a: typing.Nothing) -> None: ...
+
+
+def no_json(fine: int, key: complex) -> None: ...
+
+
+def two_classes(fine: int, at: Union[Place, Span]) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -218,7 +344,16 @@ def no_json(a: threading.Lock) -> None: ...  # type: ignore[name-defined]  # noq
         (lambda: tool(starred), "'rest'"),
         (lambda: tool(keywords), "'rest'"),
         (lambda: tool(positional), "'a'"),
-        (lambda: tool(unknown), "Nowhere"),
+        (lambda: tool(stepwise), "async"),
+        (lambda: tool(generated), "generator"),
+        (lambda: tool(unknown), r"'a' of the tool 'unknown' cannot be read: .*Nowhere"),
+        (lambda: tool(broken), "'a' of the tool 'broken' cannot be read"),
+        (lambda: tool(missing), "'a' of the tool 'missing' cannot be read: .*Nothing"),
+        (lambda: tool(no_json), "'key' of the tool 'no_json' is what JSON cannot say: .*complex"),
+        (lambda: tool(two_classes), "'at' of the tool 'two_classes' is what JSON cannot say"),
+        (lambda: tool(dict), "'dict' does not say what parameters it has"),
+        (lambda: tool(name="2_look")(print), "'2_look' is no name"),
+        (lambda: tool(timeout_s=1e12)(sum), "timeout_s"),
         (lambda: tool(lambda: 1), "is no name for a tool: pass name"),
         (lambda: tool(name="two words")(later), "async"),
         (lambda: tool(name="two words")(print), "'two words' is no name"),
@@ -231,17 +366,6 @@ def test_what_cannot_be_a_tool_is_refused(make, complaint):
     """Where it is made, by name, and not when the model asks for it."""
     with pytest.raises(ConfigurationError, match=complaint):
         make()
-
-
-def test_type_that_json_cannot_say_is_refused():
-    """The model could not write one."""
-
-    def sort(key: object, done: type(sys)) -> None: ...
-
-    sort.__annotations__ = {"key": complex, "done": type(sys)}
-
-    with pytest.raises(ConfigurationError, match="JSON cannot say"):
-        tool(sort)
 
 
 def test_missing_library_is_named(monkeypatch):
