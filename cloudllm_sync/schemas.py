@@ -108,6 +108,8 @@ def _inlined(schema: Any, known: Mapping[str, Any], looped: set[str]) -> Any:
     if not isinstance(schema, dict):
         return schema
     found = {name: _inlined(part, known, looped) for name, part in schema.items()}
+    if isinstance(found.get("enum"), list) and {*map(type, found["enum"])} == {str}:
+        found = {"type": "string", **found}  # msgspec leaves it out
     name = found.get("$ref")
     if not isinstance(name, str):
         return found

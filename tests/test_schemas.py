@@ -73,6 +73,7 @@ def test_classes_stand_where_they_are_used():
     assert step["properties"]["minutes"]["default"] == 5
     assert {"type": "null"} in schema["properties"]["size"]["anyOf"]
     assert schema["properties"]["kind"]["enum"] == ["cold", "hot"]
+    assert schema["properties"]["kind"]["type"] == "string"
     assert "$ref" not in str(schema)
     assert "$defs" not in schema
 
