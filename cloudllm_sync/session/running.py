@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator
 from types import TracebackType
 from typing import Callable, NoReturn, Optional, cast
+
+import attrs
 
 from cloudllm_sync.codecs.conversation import as_tools
 from cloudllm_sync.errors import (
@@ -15,16 +19,20 @@ from cloudllm_sync.errors import (
     StreamCancelled,
     ToolRoundsError,
 )
+from cloudllm_sync.session.arguments import Said
 from cloudllm_sync.session.conversation import Conversation, Wish
-from cloudllm_sync.session.tool_calls import ToolResult, results_of
+from cloudllm_sync.session.tool_calls import ToolCalls, ToolResult
 from cloudllm_sync.session.tools import Tool
 from cloudllm_sync.streaming.stream import ChatStream
 from cloudllm_sync.transport.cancellation import current_cancellation, using
+from cloudllm_sync.transport.credentials import hides_arguments
 from cloudllm_sync.values import Message, MessageChunk, Role, ToolCall, ToolDefinition
 
 __all__ = ["MAX_ROUNDS", "OnTool", "RunStream", "tool_set"]
 
 MAX_ROUNDS = 8
+
+_CUT = ("length", "content_filter", "error")
 
 OnTool = Callable[[ToolCall, ToolResult], object]
 """Told of every call whose result is there, on the thread that reads the run."""
@@ -33,10 +41,12 @@ OnTool = Callable[[ToolCall, ToolResult], object]
 class RunStream(Iterator[MessageChunk]):
     """A run on its way: the chunks of all its rounds, and a context manager.
 
-    Whoever calls `next()` reads, and waits for the tools, which run on threads of their own.
-    `cancel()` is for any thread. The whole run is one turn: it enters the history at its end, all
-    messages together; a run that fails, is cancelled or closed before leaves nothing behind, or
-    with `partial="keep"` its whole rounds.
+    Whoever calls `next()` reads, and waits for the tools, which run on threads of their own. One
+    thread at a time may iterate; `cancel()`, `messages` and `partial` are for any thread. The whole
+    run is one turn: it enters the history at its end, all messages together; a run that fails, is
+    cancelled or closed before leaves nothing behind, or with `partial="keep"` its whole rounds.
+
+    Use it in a `with` block, or read it to its end, or `close()` it.
     """
 
     def __init__(
@@ -47,91 +57,69 @@ class RunStream(Iterator[MessageChunk]):
         max_rounds: int,
         on_tool: Optional[OnTool],
     ) -> None:
-        self._conversation = conversation
-        self._wish = wish
-        self._tools = {tool.name: tool for tool in wish.tools or () if isinstance(tool, Tool)}
-        self._max_rounds = _checked_rounds(max_rounds)
-        self._on_tool = on_tool
-        self._cancellation = current_cancellation()
-        self._rounds_left = max_rounds
-        self._stream: Optional[ChatStream] = None
-        self._round: Iterator[MessageChunk] = iter(())
-        self._reply: Optional[Message] = None
-        self._messages: tuple[Message, ...] = ()
-        self._message: Optional[Message] = None
-        self._error: Optional[CloudLLMError] = None
-        self._pid = os.getpid()
-        with using(self._cancellation):
-            self._turn = conversation.begin(wish, conversation.enter(wish))
-        try:
-            self._open()
-        except BaseException as error:
-            self._fail(error)
-            raise
+        self._rounds = _Rounds(conversation, wish, _checked_rounds(max_rounds), on_tool)
+        # It refuses a second thread, and a callback, while it runs.
+        self._chunks = self._rounds.chunks()
 
     def __iter__(self) -> RunStream:
         return self
 
     def __next__(self) -> MessageChunk:
-        if self._error is not None:
-            raise self._error
         try:
-            while self._message is None:
-                for chunk in self._round:
-                    return chunk
-                self._go_on()
-        except BaseException as error:
-            self._fail(error)
+            return next(self._chunks)
+        except StopIteration:
+            if self._rounds.error is not None:
+                raise self._rounds.error from self._rounds.error.__cause__
             raise
-        raise StopIteration
 
     def result(self) -> Message:
-        """Run to the end; the last reply.
+        """Run to the end; the last reply, the same object on every call.
 
         Raises:
             CloudLLMError: A round failed; ToolRoundsError if the model wanted more of them.
         """
         for _ in self:
             pass
-        assert self._message is not None
-        return self._message
+        assert self._rounds.message is not None
+        return self._rounds.message
 
     @property
     def messages(self) -> tuple[Message, ...]:
         """The replies and tool results of the run so far."""
-        return self._messages
+        return self._rounds.messages
 
     @property
     def partial(self) -> Message:
-        """The reply of this round, as far as it has come; may be asked from any thread."""
-        stream = self._stream
-        return self._message or (Message(Role.ASSISTANT, "") if stream is None else stream.partial)
+        """The reply of this round, as far as it has come."""
+        return self._rounds.partial
 
     def cancel(self) -> None:
-        """End the run from any thread; returns at once. Tools that have begun run on."""
-        self._cancellation.cancel()
+        """End the run; returns at once. Tools that have begun run on, and nobody waits for them.
+
+        The thread that reads gets StreamCancelled, whatever it waits for.
+        """
+        self._rounds.cancellation.cancel()
 
     def close(self) -> None:
-        """End the run from the reading thread. Idempotent.
+        """End the run from the reading thread. Idempotent; in a callback, it is `cancel()`.
 
         A last reply whose finish reason has been seen counts as whole.
+
+        Raises:
+            StoreError: It was whole, and could not be saved.
         """
-        if self._message is not None or self._error is not None:
+        if inspect.getgeneratorstate(self._chunks) == inspect.GEN_RUNNING:
+            self.cancel()
             return
-        stream = self._stream
-        if stream is not None:
-            stream.close()
-            if stream.ended_well and self._is_last(stream.result()):
-                self._end(stream.result())
-                return
-        partial = None if stream is None else stream.partial
-        self._fail(StreamCancelled("the run was closed before its end", partial=partial))
+        self._chunks.close()
+        self._rounds.close()  # if nothing was read yet
 
     def __del__(self) -> None:
-        if getattr(self, "_turn", None) is None or self._message or self._error:
+        rounds = getattr(self, "_rounds", None)
+        if rounds is None or rounds.is_over:
             return
-        if os.getpid() == self._pid:  # a forked child has the parent's runs
-            self.close()
+        rounds.close()
+        if rounds.message is None:
             warnings.warn(
                 "a RunStream was dropped before its end, which cancels it: read it to the end, "
                 "or use it in a with block",
@@ -154,69 +142,182 @@ class RunStream(Iterator[MessageChunk]):
     def __reduce__(self) -> NoReturn:
         raise TypeError("RunStream holds a connection, and does not pickle: pickle its result()")
 
+
+class _Rounds:
+    """One run: what it asks, what it calls, and how it ends. One thread works."""
+
+    def __init__(
+        self, conversation: Conversation, wish: Wish, max_rounds: int, on_tool: Optional[OnTool]
+    ) -> None:
+        self._conversation = conversation
+        self._wish = wish
+        self._tools = {tool.name: tool for tool in wish.tools or () if isinstance(tool, Tool)}
+        self._max_rounds = self._rounds_left = max_rounds
+        self._on_tool = on_tool
+        self._pid = os.getpid()
+        self.cancellation = current_cancellation()
+        # Of this round: its stream, or None; its reply, once that is whole.
+        self._stream: Optional[ChatStream] = None
+        self._reply: Optional[Message] = None
+        self.messages: tuple[Message, ...] = ()  # replaced as a whole
+        # How it ended: one of them is set, once.
+        self.message: Optional[Message] = None
+        self.error: Optional[CloudLLMError] = None
+        with using(self.cancellation):
+            self._turn = conversation.begin(wish, conversation.enter(wish))
+        try:
+            self._open()
+        except BaseException as error:
+            self._fail(error)
+            raise
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended; so it has for a forked child, which has no part in its parent's."""
+        over = self.message is not None or self.error is not None
+        return over or os.getpid() != self._pid
+
+    @property
+    def partial(self) -> Message:
+        """This round's reply, as far as it has come."""
+        stream = self._stream
+        arrived = Message(Role.ASSISTANT, "") if stream is None else stream.partial
+        return self.message or self._reply or arrived
+
+    def chunks(self) -> Generator[MessageChunk, None, None]:
+        """The chunks of all rounds; between two rounds the tools are called."""
+        try:
+            while not self.is_over:
+                if self._stream is not None:
+                    for chunk in self._stream:
+                        yield chunk
+                else:
+                    assert self._reply is not None
+                    yield _chunk_of(self._reply)
+                self._go_on()
+        except GeneratorExit:
+            self.close()
+            raise
+        except BaseException as error:
+            self._fail(error)
+            raise
+
+    def close(self) -> None:
+        """End it, well if its last reply is whole."""
+        if self.is_over:
+            return
+        if self._stream is not None:
+            self._stream.close()
+            if self._stream.ended_well:
+                self._reply = self._stream.result()
+        if self._reply is not None and _is_last(self._reply):
+            self._end()
+        else:
+            self._fail(StreamCancelled("the run was closed before its end"))
+
+    @hides_arguments
     def _go_on(self) -> None:
         """A reply is whole: it is the last one, or there is something to be done for it."""
-        reply = self._reply if self._stream is None else self._stream.result()
-        assert reply is not None
-        if self._is_last(reply):
-            self._end(reply)
+        if self._stream is not None:
+            self._reply = _with_own_ids(self._stream.result())
+        assert self._reply is not None
+        if _is_last(self._reply):
+            self._end()
             return
         if not self._rounds_left:
             raise ToolRoundsError(
                 f"the model wanted more after {self._max_rounds} rounds: "
                 "raise max_rounds, or look at what the tools tell it",
-                partial=reply,
+                partial=self._reply,
             )
-        results = self._results(reply)
-        self._messages = (*self._messages, reply, *results)
-        self._turn.add_round([reply, *results])
+        said = self._called()
+        self._stream = self._reply = None
+        self.messages = (*self.messages, *said.messages)
+        self._turn.add_round(said.messages)
         self._open()
-
-    @staticmethod
-    def _is_last(reply: Message) -> bool:
-        """Whether nothing is to be done for it. Calls that a length cut are not run: they may be
-        half written.
-        """
-        wants_tools = bool(reply.tool_calls) and reply.finish_reason != "length"
-        return not wants_tools and reply.finish_reason != "pause"
-
-    def _end(self, reply: Message) -> None:
-        """The one good end."""
-        self._turn.settle(reply, None)
-        self._messages = (*self._messages, reply)
-        self._message = reply
-
-    def _results(self, reply: Message) -> list[Message]:
-        """The results of a reply's calls, in their order."""
-        found: dict[str, Message] = {}
-        for call, result in results_of(reply.tool_calls, self._tools, self._cancellation):
-            found[call.id] = result.message(call)
-            if self._on_tool is not None:
-                self._on_tool(call, result)
-        return [found[call.id] for call in reply.tool_calls]
 
     def _open(self) -> None:
         """Ask for the reply to what has been said so far."""
         self._rounds_left -= 1
-        self._stream = None
-        with using(self._cancellation):
+        with using(self.cancellation):
+            self.cancellation.check()
             self._stream = self._conversation.open(self._turn, self._wish)
             if self._stream is None:  # the client cannot
-                self._reply = self._conversation.send(self._turn, self._wish)
-        self._round = iter([_chunk_of(self._reply)]) if self._reply else iter(self._stream or ())
+                self._reply = _with_own_ids(self._conversation.send(self._turn, self._wish))
+
+    def _called(self) -> Said:
+        """The round's messages: the reply, and the results of its calls in their order."""
+        assert self._reply is not None
+        results: dict[int, ToolResult] = {}
+        if self._reply.tool_calls:
+            self._wish = _free_to_answer(self._wish)
+        running = ToolCalls(self._reply.tool_calls, self._tools, self.cancellation)
+        for answered in running.results():
+            results[answered.number] = answered.result
+            if self._on_tool is not None:
+                self._on_tool(answered.call, answered.result)
+        calls = enumerate(self._reply.tool_calls)
+        return Said((self._reply, *(results[number].message(call) for number, call in calls)))
+
+    def _end(self) -> None:
+        """The one good end."""
+        assert self._reply is not None
+        try:
+            self._turn.settle(self._reply, None)
+        except CloudLLMError as error:
+            self.error = error
+            raise
+        except BaseException as cause:
+            # Ctrl-C in a store: whether the turn was kept is the store's to say, not to do again.
+            self.error = StreamCancelled("the run was interrupted while it was being kept")
+            self.error.__cause__ = cause
+            raise
+        self.messages = (*self.messages, self._reply)
+        self.message = self._reply
 
     def _fail(self, error: BaseException) -> None:
         """The one bad end."""
+        if self.is_over:
+            return
         if not isinstance(error, CloudLLMError):
-            cause, error = (
-                error,
-                StreamCancelled(f"the run was interrupted by {type(error).__name__}"),
-            )
+            cause = error
+            error = StreamCancelled(f"the run was interrupted by {type(cause).__name__}")
             error.__cause__ = cause
-        self._error = error
+        self.error = error
+        if error.partial is None and self.partial.content:
+            error.partial = self.partial
         if self._stream is not None:
             self._stream.close()
         self._turn.settle(None, error)
+
+
+def _is_last(reply: Message) -> bool:
+    """Whether nothing is to be done for it. Calls of a reply that was cut may be half written."""
+    wants_tools = bool(reply.tool_calls) and reply.finish_reason not in _CUT
+    return not wants_tools and reply.finish_reason != "pause"
+
+
+def _with_own_ids(reply: Message) -> Message:
+    """The reply, each of its calls with an id of its own: some servers give all the same."""
+    if len({call.id for call in reply.tool_calls}) == len(reply.tool_calls):
+        return reply
+    calls: dict[str, ToolCall] = {}
+    seen: Counter[str] = Counter()
+    for call in reply.tool_calls:
+        own = call.id
+        while own in calls:
+            seen[call.id] += 1
+            own = f"{call.id}_{seen[call.id] + 1}"
+        calls[own] = attrs.evolve(call, id=own)
+    return attrs.evolve(reply, tool_calls=calls.values())
+
+
+def _free_to_answer(wish: Wish) -> Wish:
+    """The wish for the rounds after a call: a model that has to call again would never end."""
+    options = wish.options
+    if options is None or options.tool_choice in (None, "auto", "none"):
+        return wish
+    return attrs.evolve(wish, options=attrs.evolve(options, tool_choice="auto"))
 
 
 def _chunk_of(reply: Message) -> MessageChunk:

@@ -260,27 +260,20 @@ class LLMSession(Readable):
             on_chunk: Gets the chunks of all replies.
             on_tool: Gets every call, with its result, as soon as that is there.
             attachments: Go with the message.
-            options: For all rounds.
+            options: For all rounds; a `tool_choice` that forces a call, until there was one.
             timeouts: For each round.
             turn_timeout: Seconds to wait for other turns.
 
         Raises:
             CloudLLMError: As `send_message()`; ToolRoundsError after `max_rounds`.
         """
-        with self.run_stream(
-            role,
-            content,
-            tools,
-            max_rounds=max_rounds,
-            on_tool=on_tool,
-            attachments=attachments,
-            options=options,
-            timeouts=timeouts,
-            turn_timeout=turn_timeout,
-        ) as chunks:
+        new = said(role, content, attachments)
+        del content, attachments  # as above
+        wish = self._wish(new, tool_set(tools), options, timeouts, turn_timeout)
+        with RunStream(self._conversation, wish, max_rounds=max_rounds, on_tool=on_tool) as chunks:
             if on_chunk is not None:
-                for chunk in chunks:
-                    on_chunk(chunk)
+                for _ in map(on_chunk, chunks):  # no variable that holds what was said
+                    pass
             return chunks.result()
 
     @hides_arguments

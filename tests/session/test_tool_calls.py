@@ -10,15 +10,16 @@ import threading
 import pytest
 
 from cloudllm_sync import StreamCancelled, ToolCall, tool
-from cloudllm_sync.session.tool_calls import results_of
+from cloudllm_sync.session import tool_calls
+from cloudllm_sync.session.tool_calls import ToolCalls
 from cloudllm_sync.transport.cancellation import Cancellation
 
 
 def outcomes(calls, *tools, cancellation=None):
     """The results by the calls' ids, in the order in which they came."""
     known = {one.name: one for one in tools}
-    came = results_of(calls, known, cancellation or Cancellation())
-    return {call.id: result for call, result in came}
+    came = ToolCalls(calls, known, cancellation or Cancellation()).results()
+    return {one.call.id: one.result for one in came}
 
 
 def call(name, arguments="{}", *, id="c1"):
@@ -69,6 +70,17 @@ def test_result_without_a_json_form_is_an_error_for_the_model():
     assert isinstance(result.error, TypeError)
 
 
+@pytest.mark.parametrize("value", [b"\x89PNG", bytearray(b"a"), memoryview(b"a")])
+def test_bytes_are_an_error_for_the_model(value):
+    """They are no text, and nobody would know what to make of base64."""
+    result = outcomes([call("give")], returning(value))["c1"]
+
+    assert (
+        result.content
+        == f"Error: TypeError: give returned {type(value).__name__}, which are no text"
+    )
+
+
 def test_calls_run_side_by_side(patience_s):
     """Each waits for the other: one after the other they would never end."""
     both = threading.Barrier(2)
@@ -98,6 +110,48 @@ def test_exception_is_told_by_class_and_message(caplog):
     assert result.content == "Error: KeyError: 'no such row'"
     assert isinstance(result.error, KeyError)
     assert "Traceback" in caplog.text
+
+
+def test_passwords_of_addresses_are_not_told():
+    """Drivers of databases put them into their exceptions."""
+
+    @tool
+    def connect() -> None:
+        raise OSError("no answer from postgres://ada:secret@db.example/app")
+
+    result = outcomes([call("connect")], connect)["c1"]
+
+    assert "secret" not in result.content
+    assert "@db.example/app" in result.content
+
+
+class Wordless(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+@dataclasses.dataclass
+class Strict:
+    n: int
+
+    def __post_init__(self):
+        raise Wordless
+
+
+def test_exception_that_cannot_be_told_is_told_by_its_class():
+    """It ends the call, not the run."""
+
+    @tool
+    def fail() -> None:
+        raise Wordless
+
+    @tool
+    def check(value: Strict) -> None: ...
+
+    found = outcomes([call("fail"), call("check", '{"value":{"n":1}}', id="c2")], fail, check)
+
+    assert found["c1"].content == "Error: Wordless: it cannot be told why"
+    assert found["c2"].content.startswith("Error: ")
 
 
 def test_long_exception_text_is_cut():
@@ -150,6 +204,73 @@ def test_late_tool_is_told_of_and_left_behind(patience_s):
     assert isinstance(found["1"].error, TimeoutError)
     assert found["2"].content == "here"
     assert gone.wait(patience_s)
+
+
+class Clock:
+    now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+
+def threads_of(tool):
+    return [one for one in threading.enumerate() if one.name == f"cloudllm-tool-{tool.name}"]
+
+
+def test_time_that_the_reader_takes_is_not_the_tools(monkeypatch, patience_s):
+    """What was there in time counts, however late it is read."""
+    clock, let_go = Clock(), threading.Event()
+    monkeypatch.setattr(tool_calls, "time", clock)
+
+    @tool(timeout_s=5)
+    def give() -> str:
+        let_go.wait(patience_s)
+        return "in time"
+
+    results = ToolCalls([call("find"), call("give")], {"give": give}, Cancellation()).results()
+    next(results)
+    (thread,) = threads_of(give)
+    let_go.set()
+    thread.join(patience_s)
+    clock.now = 60.0
+
+    assert [one.result.content for one in results] == ["in time"]
+
+
+def test_thousands_of_calls_are_no_thousands_of_threads(patience_s):
+    """All of them are answered, some at a time."""
+    let_go = threading.Event()
+
+    @tool
+    def hold(n: int) -> int:
+        let_go.wait(patience_s)
+        return n
+
+    calls = [call("give"), *(call("hold", f'{{"n":{n}}}') for n in range(100))]
+    tools = {"give": returning(1), "hold": hold}
+    results = ToolCalls(calls, tools, Cancellation()).results()
+    next(results)
+    at_once = len(threads_of(hold))
+    let_go.set()
+
+    assert at_once == 31
+    assert sorted(int(one.result.content) for one in results) == list(range(100))
+
+
+def test_nothing_is_called_after_a_cancel():
+    """Tools do things in the world."""
+    called = []
+    cancellation = Cancellation()
+    cancellation.cancel()
+
+    @tool
+    def send() -> None:
+        called.append(1)
+
+    with pytest.raises(StreamCancelled):
+        outcomes([call("send")], send, cancellation=cancellation)
+
+    assert called == []
 
 
 def test_cancel_does_not_wait_for_tools(patience_s):
