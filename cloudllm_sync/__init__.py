@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from cloudllm_sync.session.stores.sqlite import SQLiteStore
     from cloudllm_sync.session.tool_calls import ToolResult
     from cloudllm_sync.session.tools import Tool, tool
+    from cloudllm_sync.session.strategies import SummarizeOldest
     from cloudllm_sync.streaming.handle import StreamHandle
     from cloudllm_sync.streaming.observer import CallInfo, Observer
     from cloudllm_sync.streaming.stream import ChatStream
@@ -132,6 +133,7 @@ __all__ = [
     "StreamProtocolError",
     "StreamTooLargeError",
     "StreamingNotSupportedError",
+    "SummarizeOldest",
     "Timeouts",
     "TokenUsage",
     "Tool",
@@ -186,6 +188,7 @@ _NAMES = {
     "session.stores.redis": "RedisStore",
     "session.stores.sql": "SQLStore",
     "session.stores.sqlite": "SQLiteStore",
+    "session.strategies": "SummarizeOldest",
     "streaming.handle": "StreamHandle",
     "streaming.observer": "CallInfo Observer",
     "streaming.stream": "ChatStream",

@@ -10,6 +10,7 @@ from typing import Any, Optional, Union
 import attrs
 
 from cloudllm_sync.errors import ConfigurationError
+from cloudllm_sync.session.strategies import ContextStrategy
 from cloudllm_sync.values import (
     Attachment,
     ChatOptions,
@@ -87,6 +88,25 @@ def check_session(
         )
     if not callable(estimate_tokens):
         raise ConfigurationError(f"estimate_tokens must be callable, not {estimate_tokens!r}")
+
+
+def checked_context(
+    context: Optional[ContextStrategy], max_tokens: int
+) -> Optional[ContextStrategy]:
+    """The strategy; whatever cannot be one for so many tokens raises ConfigurationError."""
+    if context is None:
+        return None
+    if isinstance(context, type) or not callable(getattr(context, "summarize", None)):
+        raise ConfigurationError(
+            f"context must be SummarizeOldest(client), not {type(context).__name__}"
+        )
+    keep_tokens = context.keep_tokens
+    if keep_tokens is not None and keep_tokens >= max_tokens:
+        raise ConfigurationError(
+            f"keep_tokens must be below max_tokens of {max_tokens}, not {keep_tokens!r}: the "
+            "summary and the next question need room, too"
+        )
+    return context
 
 
 def checked_lease(seconds: float) -> float:

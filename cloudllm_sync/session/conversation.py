@@ -23,11 +23,12 @@ from cloudllm_sync.errors import (
     StreamingNotSupportedError,
 )
 from cloudllm_sync.session.arguments import Said, Wish
-from cloudllm_sync.session.context import Context, Draft
+from cloudllm_sync.session.context import Context, Draft, added
 from cloudllm_sync.session.estimates import EstimateTokens, tool_tokens
 from cloudllm_sync.session.leases import Lease
 from cloudllm_sync.session.ledger import Ledger
 from cloudllm_sync.session.stores import SessionStore, StoredSession
+from cloudllm_sync.session.strategies import ContextStrategy
 from cloudllm_sync.session.turns import Ticket, TicketQueue
 from cloudllm_sync.streaming.handle import OnChunk, OnError, OnFinish, StreamHandle
 from cloudllm_sync.streaming.stream import ChatStream
@@ -60,13 +61,14 @@ class Conversation:
         store: SessionStore,
         partial: Partial,
         estimate: EstimateTokens,
+        strategy: Optional[ContextStrategy],
         lease_s: float,
     ) -> None:
         self.client = client
         self.partial = partial
         self.queue = TicketQueue()
         self.ledger = Ledger(store, session_id)
-        self.context = Context(self.ledger, max_tokens, estimate)
+        self.context = Context(self.ledger, max_tokens, estimate, strategy)
         self._lease_s = lease_s
         # Re-entrant: the garbage collector may end a stream, and so a turn, anywhere.
         self._lock = threading.RLock()
@@ -216,6 +218,7 @@ class Conversation:
         try:
             beside = tool_tokens(wish.tools, wish.options)
             draft = self.context.read(self.system, wish.new, beside)
+            draft = self.context.summarized(wish.new, draft)
             self.ledger.see(draft.state)
             return Turn(self, ticket, lease, wish.new, draft)
         except BaseException:
@@ -281,7 +284,7 @@ class Turn:
         context = self._conversation.context
         self._rounds = Said((*self._rounds.messages, *messages))
         for message in messages:
-            self._usage = _sum(self._usage, message.usage)
+            self._usage = added(self._usage, message.usage)
             context.learn(self._draft, message)
         self._draft = context.adding(self._so_far(), self._draft)
         self._may_shorten = True
@@ -335,9 +338,9 @@ class Turn:
         self._ticket.release()
 
     def _commit(self, *replies: Message) -> None:
-        usage = self._usage
+        usage = added(self._draft.cost, self._usage)
         for reply in replies:
-            usage = _sum(usage, reply.usage)
+            usage = added(usage, reply.usage)
         said = Said((*self._so_far().messages, *replies))
         self._conversation.ledger.append(
             self._draft.state,
@@ -354,12 +357,6 @@ class Turn:
             self._commit(*([] if partial is None else [partial]))
         except StoreError:
             _log.warning("the partial reply could not be kept", exc_info=True)
-
-
-def _sum(left: Optional[TokenUsage], right: Optional[TokenUsage]) -> Optional[TokenUsage]:
-    if left is None or right is None:
-        return left or right
-    return left + right
 
 
 def as_failure(error: BaseException) -> CloudLLMError:

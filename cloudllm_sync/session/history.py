@@ -19,6 +19,7 @@ __all__ = [
     "EstimateTokens",
     "Request",
     "estimate_tokens",
+    "oldest_exchanges",
     "open_calls",
     "request_messages",
     "share_that_fits",
@@ -149,6 +150,31 @@ def request_messages(
     fitting = [message for group in reversed(kept) for message in group]
     sent = (*system, *_without_orphans([*fitting, *new]))
     return Request(sent, is_all, max_tokens - left)
+
+
+def oldest_exchanges(
+    history: Sequence[Message],
+    keep_tokens: int,
+    *,
+    estimate: EstimateTokens,
+    keep_last: bool,
+) -> list[list[Message]]:
+    """The exchanges, oldest first, that are older than the newest ones of so many tokens.
+
+    Args:
+        history: Exchanges.
+        keep_tokens: How long those are that are not among the oldest.
+        estimate: Counts the tokens of a message.
+        keep_last: Whether the last exchange is not among them, however long it is.
+    """
+    groups = list(_groups_from_the_end(history))
+    kept = 0
+    for group in groups:
+        keep_tokens -= sum(map(estimate, group))
+        if keep_tokens < 0 and (kept or not keep_last):
+            break
+        kept += 1
+    return groups[kept:][::-1]
 
 
 def share_that_fits(words: str) -> float:

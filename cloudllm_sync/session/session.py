@@ -11,6 +11,7 @@ from cloudllm_sync.errors import ConfigurationError
 from cloudllm_sync.session.arguments import (
     Said,
     check_session,
+    checked_context,
     checked_lease,
     checked_options,
     message_of,
@@ -25,6 +26,7 @@ from cloudllm_sync.session.readable import Readable
 from cloudllm_sync.session.running import MAX_ROUNDS, OnTool, RunStream, tool_set
 from cloudllm_sync.session.stores import SessionStore, checked_session_id
 from cloudllm_sync.session.stores.memory import MemoryStore
+from cloudllm_sync.session.strategies import ContextStrategy
 from cloudllm_sync.session.turns import checked_timeout
 from cloudllm_sync.streaming.handle import OnChunk, OnError, OnFinish, StreamHandle
 from cloudllm_sync.streaming.stream import ChatStream
@@ -53,7 +55,8 @@ class LLMSession(Readable):
     Args:
         client: One of this package's clients, or a ClientWrapper of your own.
         system_prompt: Goes first in every request; empty for none.
-        max_tokens: The longest request, by estimate: the oldest exchanges are left out of it.
+        max_tokens: The longest request, by estimate: the oldest exchanges are left out of it. The
+            reply is not part of it.
         session_id: The conversation's name in the store; made up if None.
         store: Where the conversation is kept; None is memory.
         options: For every turn; those of a turn win over them.
@@ -62,6 +65,7 @@ class LLMSession(Readable):
             0 refuses at once.
         estimate_tokens: Counts the tokens of a message. The default is a quarter of its bytes, then
             what the provider's reports make of that; one of yours is taken as it is.
+        context: SummarizeOldest(...) has what would be left out summed up; None is to leave it out.
         lease_s: Seconds after which a killed process no longer keeps the session from others.
 
     Raises:
@@ -81,6 +85,7 @@ class LLMSession(Readable):
         partial: Partial = "discard",
         turn_timeout: float = 300.0,
         estimate_tokens: EstimateTokens = by_bytes,
+        context: Optional[ContextStrategy] = None,
         lease_s: float = LEASE_S,
     ) -> None:
         prompt = system("system_prompt", system_prompt)
@@ -98,6 +103,7 @@ class LLMSession(Readable):
             store=MemoryStore() if store is None else store,
             partial=partial,
             estimate=estimate_tokens,
+            strategy=checked_context(context, max_tokens),
             lease_s=checked_lease(lease_s),
         )
 

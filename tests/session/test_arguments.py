@@ -9,7 +9,9 @@ from cloudllm_sync import (
     ChatOptions,
     ConfigurationError,
     LLMSession,
+    OpenAIClient,
     Role,
+    SummarizeOldest,
 )
 
 NOT_OPTIONS = {"temperature": 0}
@@ -31,6 +33,9 @@ NOT_OPTIONS = {"temperature": 0}
         ({"options": NOT_OPTIONS}, "options must be ChatOptions"),
         ({"session_id": 5}, "session_id"),
         ({"estimate_tokens": 4}, "estimate_tokens"),
+        ({"context": "trim"}, "context"),
+        ({"context": SummarizeOldest}, "context"),
+        ({"context": SummarizeOldest(OpenAIClient("m", api_key="k"), 8192)}, "keep_tokens"),
     ],
     ids=str,
 )
@@ -38,6 +43,19 @@ def test_argument_that_cannot_work_is_named(connect, serve, options, named):
     """The message says which one."""
     with pytest.raises(ConfigurationError, match=named):
         LLMSession(connect(serve()), **options)
+
+
+@pytest.mark.parametrize("keep_tokens", [-1, 1.5, True, "100"])
+def test_number_of_tokens_to_keep_is_checked(keep_tokens):
+    """Where the strategy is made."""
+    with pytest.raises(ConfigurationError, match="keep_tokens must be a number"):
+        SummarizeOldest(OpenAIClient("m", api_key="k"), keep_tokens)
+
+
+def test_strategy_needs_a_client():
+    """A name is none."""
+    with pytest.raises(ConfigurationError, match="SummarizeOldest needs a client, not str"):
+        SummarizeOldest("gpt-5")
 
 
 @pytest.mark.parametrize(

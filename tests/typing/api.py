@@ -60,6 +60,7 @@ from cloudllm_sync import (
     StreamInterrupted,
     StreamProtocolError,
     StreamTooLargeError,
+    SummarizeOldest,
     Timeouts,
     TokenUsage,
     ToolCall,
@@ -442,7 +443,11 @@ def sessions(client: Client, tools: Sequence[ToolDefinition]) -> None:
         partial="keep",
         turn_timeout=0,
         estimate_tokens=words,
+        context=SummarizeOldest(OwnClient(), keep_tokens=2048),
     )
+    LLMSession(client, context=SummarizeOldest(client))
+    LLMSession(client, context=client)  # type: ignore[arg-type]
+    SummarizeOldest("gpt-5")  # type: ignore[arg-type]
     picture = Attachment.from_path("cat.png")
     whole: Message = session.send_message(
         Role.USER,
