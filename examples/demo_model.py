@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from cloudllm_sync import TokenUsage
@@ -32,6 +33,8 @@ def demo_model(request: RecordedRequest) -> Reply:
 
 def answer(question: str, earlier: list[str]) -> str:
     """What to say to the question, given what the user said before."""
+    if "Messages:\n" in question:
+        return summary(*question.split("Messages:\n", 1))
     name = re.search(r"[Mm]y name is (\w+)", " ".join(earlier))
     if "my name?" in question:
         if name is None:
@@ -45,3 +48,10 @@ def answer(question: str, earlier: list[str]) -> str:
     if earlier:
         return f"You said {question!r}, and before that {earlier[-1]!r}."
     return f"You said {question!r}, and nothing before that."
+
+
+def summary(so_far: str, lines: str) -> str:
+    """What SummarizeOldest asks for: here the beginnings of what the user said."""
+    messages = [json.loads(line) for line in lines.splitlines()]
+    said = [message["content"][:40] for message in messages if message["role"] == "user"]
+    return f"{so_far.partition(':')[2].strip()} The user said: {'; '.join(said)}.".strip()

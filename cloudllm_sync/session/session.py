@@ -55,16 +55,14 @@ class LLMSession(Readable):
     Args:
         client: One of this package's clients, or a ClientWrapper of your own.
         system_prompt: Goes first in every request; empty for none.
-        max_tokens: The longest request, by estimate: the oldest exchanges are left out of it. The
-            reply is not part of it.
+        max_tokens: The longest request, without its reply: the oldest exchanges are left out of it.
         session_id: The conversation's name in the store; made up if None.
         store: Where the conversation is kept; None is memory.
         options: For every turn; those of a turn win over them.
         partial: `keep` keeps what had arrived of a failed or cancelled reply, with its question.
         turn_timeout: Seconds to wait for other turns of this session, then SessionBusyError;
             0 refuses at once.
-        estimate_tokens: Counts the tokens of a message. The default is a quarter of its bytes, then
-            what the provider's reports make of that; one of yours is taken as it is.
+        estimate_tokens: Counts the tokens of a message; by default it learns from the replies.
         context: SummarizeOldest(...) has what would be left out summed up; None is to leave it out.
         lease_s: Seconds after which a killed process no longer keeps the session from others.
 

@@ -217,6 +217,33 @@ def test_session_example_reports_an_error_at_the_opening(run):
     assert re.fullmatch(r"Error: BadRequestError: .*no such model.*\n", complaint)
 
 
+# long_conversation.py
+
+
+def test_long_conversation_alone(run):
+    """What was said first is known at the end, though it is not sent any more."""
+    status, printed, complaint = run("long_conversation.py")
+
+    assert (status, complaint) == (0, "")
+    assert "> What is my name?\nYour name is Ada." in printed
+    sent = printed.split("of which these are sent:\n")[1]
+    assert "user: Summary of this conversation" in sent
+    assert "My name is Ada" not in sent
+
+
+def test_long_conversation_of_a_server_that_cannot_sum_up(run):
+    """The oldest exchanges are left out, which the log says."""
+    replies = ("Hello " * 60, error_reply(500, "no"))
+    with FakeServer(
+        default=lambda request: replies["Messages:\n" in last_words(request)]
+    ) as server:
+        status, printed, complaint = run("long_conversation.py", *at(server))
+
+    assert status == 0
+    assert "no summary: the oldest exchanges are left out" in complaint
+    assert "Summary" not in printed.split("of which these are sent:\n")[1]
+
+
 # callbacks_example.py
 
 
