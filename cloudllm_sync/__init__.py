@@ -60,9 +60,9 @@ if TYPE_CHECKING:
     from cloudllm_sync.session.stores.redis import RedisStore
     from cloudllm_sync.session.stores.sql import SQLStore
     from cloudllm_sync.session.stores.sqlite import SQLiteStore
+    from cloudllm_sync.session.strategies import SummarizeOldest
     from cloudllm_sync.session.tool_calls import ToolResult
     from cloudllm_sync.session.tools import Tool, tool
-    from cloudllm_sync.session.strategies import SummarizeOldest
     from cloudllm_sync.streaming.handle import StreamHandle
     from cloudllm_sync.streaming.observer import CallInfo, Observer
     from cloudllm_sync.streaming.stream import ChatStream
@@ -148,8 +148,8 @@ __all__ = [
     "add_provider",
     "known_providers",
     "open_client",
-    "tool",
     "open_store",
+    "tool",
 ]
 
 __version__ = "0.1.0.dev0"

@@ -69,8 +69,8 @@ from cloudllm_sync import (
     ToolResult,
     TransportError,
     UnsupportedOptionError,
-    tool,
     open_store,
+    tool,
 )
 from cloudllm_sync.clients.grok import Model as GrokModel
 from cloudllm_sync.clients.openai import Model as OpenAIModel
