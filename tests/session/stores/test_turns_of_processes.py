@@ -13,15 +13,32 @@ import pytest
 
 from cloudllm_sync import open_store
 
+IDS = [f"shared {n}" for n in range(5)]
 PROGRAM = pathlib.Path(__file__).with_name("turns_of_a_process.py")
 PROCESSES, THREADS, TURNS = 4, 4, 208
 EACH = TURNS // PROCESSES // THREADS
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "redis", "postgresql"])
-def test_no_turn_of_four_processes_is_lost_or_doubled(kind, store_url, serve, echo):
+def lease_is_free(store, session_id):
+    """Whether nobody holds the session any more."""
+    left_s = store.lease(session_id, "test", 1.0)
+    store.release(session_id, "test")
+    return left_s <= 0
+
+
+@pytest.fixture
+def url(request, tmp_path):
+    """Of an empty place that other processes reach."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/chats.db"
+    if request.param == "redis":
+        return request.getfixturevalue("redis_server")
+    return request.getfixturevalue(f"{request.param}_server").url()
+
+
+@pytest.mark.parametrize("url", ["sqlite", "redis", "postgresql", "mariadb"], indirect=True)
+def test_no_turn_of_four_processes_is_lost_or_doubled(url, serve, echo):
     """Refused turns are refused before their request; all others are in one history, in pairs."""
-    url = store_url(kind)
     server = serve(default=echo)
 
     running = [
@@ -44,6 +61,8 @@ def test_no_turn_of_four_processes_is_lost_or_doubled(kind, store_url, serve, ec
     assert len(kept) + len(refused) == TURNS
     assert len(server.requests) == len(kept)
     with contextlib.closing(open_store(url)) as store:
+        for session_id in IDS:
+            assert lease_is_free(store, session_id)
         names = sorted({session_id for session_id, _ in kept})
         assert [info.session_id for info in store.sessions(prefix="shared")] == names
         found = Counter()
