@@ -28,8 +28,9 @@ def title_of(block: str) -> str:
 
 
 @pytest.fixture
-def run(monkeypatch):
-    """Runs blocks as one program; OpenAI is played by a fake server."""
+def run(monkeypatch, tmp_path):
+    """Runs blocks as one program in an empty folder; OpenAI is played by a fake server."""
+    monkeypatch.chdir(tmp_path)
     with FakeServer(default=REPLY) as server:
         row = attrs.evolve(OpenAIClient.provider, base_url=server.base_url)
         monkeypatch.setattr(OpenAIClient, "provider", row)
