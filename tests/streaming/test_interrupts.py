@@ -19,8 +19,10 @@ from cloudllm_sync import (
     OpenAIClient,
     SessionBusyError,
     StreamInterrupted,
+    ToolCall,
+    tool,
 )
-from cloudllm_sync.testing import FakeServer
+from cloudllm_sync.testing import FakeServer, Reply
 
 PACKAGE = pathlib.Path(cloudllm_sync.__file__).parent
 
@@ -208,11 +210,24 @@ def _drop(session):
         next(stream)
 
 
+@tool
+def find() -> str:
+    """Find."""
+    return "found"
+
+
+def _answer(request):
+    """A call for whoever has tools, once; then two words."""
+    asks = "tools" in request.json and request.json["messages"][-1]["role"] == "user"
+    return Reply(tool_calls=[ToolCall("c1", "find", "{}")]) if asks else "one two"
+
+
 # What each does, and what it leaves in the history if it was done.
 WAYS = {
     "ask": (lambda session: session.ask("hi"), ["hi", "one two"]),
     "stream": (lambda session: session.stream("hi").result(), ["hi", "one two"]),
     "break": (_drop, []),
+    "run": (lambda session: session.run("user", "hi", [find]), ["hi", "", "found", "one two"]),
     "submit": (lambda session: session.submit("hi"), ["hi", "one two"]),
     "inject": (lambda session: session.inject_message("user", "hi"), ["hi"]),
     "clear": (lambda session: session.clear_history(), []),
@@ -271,7 +286,7 @@ def _end_workers():
 
 
 @pytest.mark.parametrize(("way", "rooms"), ROOMS)
-@pytest.mark.filterwarnings("ignore:a ChatStream was dropped:ResourceWarning")
+@pytest.mark.filterwarnings("ignore:a (Chat|Run)Stream was dropped:ResourceWarning")
 # Where Python calls back by itself, in __del__ and in generators, it swallows what is raised.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_ctrl_c_at_any_line_leaves_the_session_free(way, rooms):
@@ -280,7 +295,7 @@ def test_ctrl_c_at_any_line_leaves_the_session_free(way, rooms):
     whole = (["again", "one two"], [*left, "again", "one two"])
     wrong = []
     with (
-        FakeServer(default="one two") as server,
+        FakeServer(default=_answer) as server,
         OpenAIClient("gpt-5", api_key="test", base_url=server.base_url) as client,
     ):
         for line in range(1, 2000):
