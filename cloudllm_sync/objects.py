@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
+import json
 import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from typing import Any, Callable, TypeVar, Union, cast
+from typing import Any, TypeVar, Union, cast
 
 import attrs
 import msgspec
@@ -23,6 +26,11 @@ _FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n?\s*```", re.DOTALL)
 # So all readings together cost 33 times the last one, and not the square of the text.
 _SHORT_CHARACTERS = 4096
 _GROWTH = 32
+# How many braces of a text may be the one where the JSON begins.
+_BRACES = 20
+_read_one = json.JSONDecoder().raw_decode
+# A number that is not over, maybe: it may be of a string, where it comes a little later then.
+_NUMBER = re.compile(rb"(?<=[:,\[])\s*[-+.\w]*$")
 _UNIONS = (Union, getattr(types, "UnionType", Union))
 
 
@@ -48,13 +56,19 @@ def _found_in(text: str, kind: type[_Object]) -> _Object:
     try:
         return _decoded(text, kind)
     except ValueError as error:
+        said = error
+    if not _is_json(said):
         for inner in _inside(text):
             try:
                 return _decoded(inner, kind)
-            except ValueError as other:
+            except ValueError as error:
                 # What is JSON and does not fit tells more than what is none.
-                error = other if isinstance(other.__cause__, msgspec.ValidationError) else error
-        raise error
+                said = said if _is_json(said) else error
+    raise said
+
+
+def _is_json(error: ValueError) -> bool:
+    return isinstance(error.__cause__, msgspec.ValidationError)
 
 
 def _decoded(text: str, kind: type[_Object]) -> _Object:
@@ -69,9 +83,12 @@ def _decoded(text: str, kind: type[_Object]) -> _Object:
 def _inside(text: str) -> Iterator[str]:
     """Where the JSON may be, if there is text around it."""
     yield from _FENCE.findall(text)
-    begin, end = text.find("{"), text.rfind("}")
-    if 0 <= begin < end:
-        yield text[begin : end + 1]
+    for brace in itertools.islice(re.finditer("{", text), _BRACES):
+        try:
+            _, end = _read_one(text, brace.start())
+        except (ValueError, RecursionError):
+            continue
+        yield text[brace.start() : end]
 
 
 class ObjectReader:
@@ -88,10 +105,8 @@ class ObjectReader:
             raise ImportError(
                 'objects that arrive need jiter: pip install "cloudllm-sync[objects]"'
             ) from error
-        # Text that is not finished yet counts, too: it is what a reader wants to see grow.
-        self._read: Callable[[bytes], Any] = lambda data: jiter.from_json(
-            data, partial_mode="trailing-strings"
-        )
+        self._read = functools.partial(jiter.from_json, partial_mode="on")
+        self._read_half = functools.partial(jiter.from_json, partial_mode="trailing-strings")
         self._kind = kind
         self._pieces: list[str] = []
         self._length = 0
@@ -111,14 +126,40 @@ class ObjectReader:
         begin = whole.find("{")
         if begin < 0:
             return None
+        data = _NUMBER.sub(b"", whole[begin:].encode("utf-8", "replace"))
         try:
-            found = self._read(whole[begin:].encode("utf-8", "replace"))
+            found, half = self._read(data), self._read_half(data)
         except ValueError:
             return None  # no JSON: the end tells
-        if found == self._last:
+        # Half a text is what a reader wants to see grow; half of another value is another value.
+        made = so_far(half if _ends_in_text(half, self._kind) else found, self._kind)
+        if made == self._last:
             return None
-        self._last = found
-        return so_far(found, self._kind)
+        self._last = made
+        return made
+
+
+def _ends_in_text(found: Any, kind: Any) -> bool:
+    """Whether what came last is to be free text."""
+    while isinstance(found, (Mapping, list)) and found:
+        parts = typing.get_args(kind)
+        origin = typing.get_origin(kind)
+        if origin is typing.Annotated:
+            kind = parts[0]
+        elif origin in _UNIONS:
+            kind = next((part for part in parts if _may_be(found, part)), None)
+        elif isinstance(found, list):
+            found, kind = found[-1], parts[0] if parts else Any
+        else:
+            name = next(reversed(found))
+            inner = parts[1] if origin is dict and parts else _hints(kind).get(name)
+            found, kind = found[name], inner
+    texts = [part for part in typing.get_args(kind) or (kind,) if part is not type(None)]
+    return texts in ([str], [Any])
+
+
+def _hints(kind: Any) -> dict[str, Any]:
+    return typing.get_type_hints(kind) if isinstance(kind, type) else {}
 
 
 def so_far(found: Any, kind: Any) -> Any:
@@ -184,7 +225,7 @@ def _at_first(default: Any, kind: Any) -> Any:
 
 def _instance(found: Mapping[str, Any], kind: Any) -> Any:
     """An object that no constructor has seen, as it would refuse to be made of less."""
-    hints = typing.get_type_hints(kind) if isinstance(kind, type) else {}
+    hints = _hints(kind)
     fields = _fields(kind)
     if not fields:
         return {name: so_far(item, hints.get(name, Any)) for name, item in found.items()}

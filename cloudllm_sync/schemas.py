@@ -46,14 +46,20 @@ def reply_schema(kind: Any) -> dict[str, Any]:
 
 
 def has_free_keys(schema: Any) -> bool:
-    """Whether an object in it may have any keys, as a `dict` does: strict modes take none."""
+    """Whether anything goes somewhere in it: objects of any keys, as a `dict` is, lists of any
+    items, tuples, any value at all. Strict modes take none of these.
+    """
     if isinstance(schema, list):
         return any(map(has_free_keys, schema))
-    if not isinstance(schema, dict):
+    if not isinstance(schema, Mapping):
         return False
+    if not schema or (schema.get("type") == "array" and "items" not in schema):
+        return True
     if schema.get("type") == "object" and schema.get("additionalProperties") is not False:
         return True
-    return any(map(has_free_keys, schema.values()))
+    inner = {name: part for name, part in schema.items() if name != "properties"}
+    fields = schema.get("properties") or {}
+    return any(map(has_free_keys, [*inner.values(), *fields.values()]))
 
 
 def holds_itself(schema: Mapping[str, Any]) -> bool:

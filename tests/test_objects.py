@@ -8,7 +8,7 @@ import json
 import pickle
 import sys
 import time
-from typing import Annotated, Any, Optional, TypedDict, Union
+from typing import Annotated, Any, Literal, Optional, TypedDict, Union
 
 import attrs
 import msgspec
@@ -125,11 +125,18 @@ def test_whole_reply_is_an_object(text, kind, found):
 
 @pytest.mark.parametrize(
     "around",
-    ["{}", "\n{}\n", "```json\n{}\n```", "Here it is:\n```\n{}\n```\nEnjoy!", "Sure! {} Bye."],
+    [
+        "{}",
+        "\n{}\n",
+        "```json\n{}\n```",
+        "Here it is:\n```\n{}\n```\nEnjoy!",
+        "Sure! {} Bye.",
+        "Use {x}: {} and {y}",
+    ],
 )
 def test_text_around_the_object_is_passed_over(around):
     """Models that were asked by prompt write it."""
-    assert reply(around.replace("{}", TEXT)).parsed(Recipe) == SOUP
+    assert reply(around.replace("{}", TEXT, 1)).parsed(Recipe) == SOUP
 
 
 @pytest.mark.parametrize(
@@ -265,6 +272,35 @@ def test_long_replies_are_read_less_often():
 
     short = 4096 * 4096 / 4 / 2
     assert sum(read) < short * 1.1 + 34 * len(text)
+
+
+def test_only_text_is_shown_half():
+    """Half a number is another number, half a word of a choice maybe another choice."""
+
+    @attrs.define
+    class Order:
+        note: str
+        size: Literal["s", "small"]
+        count: int
+        price: float
+        more: Optional[str] = None
+
+    text = '{"note": "to 12", "size": "small", "count": 120, "price": 1.25, "more": "tea"}'
+    with stream_of(list(text)) as stream:
+        found = list(stream.objects(Order))
+
+    assert {one.size for one in found} == {None, "small"}
+    assert {one.count for one in found} == {None, 120}
+    assert {one.price for one in found} == {None, 1.25}
+    assert {"t", "to", "to 12"} <= {one.note for one in found}
+    assert {"t", "te", "tea"} <= {one.more for one in found}
+
+
+def test_object_is_given_when_it_has_changed_only():
+    """But for the last one, which is whole."""
+    found = list(stream_of(list(TEXT)).objects(Recipe))
+
+    assert all(one != other for one, other in zip(found[:-1], found[1:-1]))
 
 
 def test_text_that_is_no_json_is_waited_out():

@@ -63,6 +63,7 @@ class ResultsFile:
             "messages": [message_to_record(message) for message in messages],
             "tools": [[tool.name, tool.description, tool.parameters] for tool in tools or ()],
             "options": attrs.asdict(options) if options is not None else None,
+            "schema": options.json_schema if options is not None else None,
         }
         text = json.dumps(said, sort_keys=True, default=repr)
         found = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
