@@ -93,10 +93,15 @@ def test_refusal_that_lasts_is_raised_after_three_attempts(fails, no_backoff, fa
         (500, "broken", "broke", ServerError),
     ],
 )
-def test_refusal_in_the_providers_words(fails, family, status, kind, message, error):
-    """What waiting does not cure gets one request; what the provider forbids, too."""
+def test_refusal_in_the_providers_words(fails, lane, family, status, kind, message, error):
+    """What waiting does not cure gets one request; what the provider forbids, too.
+
+    But a session asks once more with less of its history if that was too long.
+    """
+    shortens = error is ContextLengthError and "session" in lane.way
     raw = family.refusal(status, message, kind=kind, headers=NO_RETRY)
-    failure = fails(raw, error=error, gone=False).error
+    script = [raw, raw] if shortens else [raw]
+    failure = fails(*script, error=error, requests=len(script), gone=False).error
 
     assert message in str(failure)
 
