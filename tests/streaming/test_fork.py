@@ -191,7 +191,8 @@ def test_child_of_a_callback_may_use_its_copy_of_the_session(run_forked):
 LOCKS = [
     "session._conversation.queue._lock",
     "session._conversation._lock",
-    "session._conversation._store._lock",
+    "session._conversation.ledger._lock",
+    "session._conversation.ledger.store._lock",
     "client._transport._lock",
     "client._transport._mine[1].poolmanager.pools.lock",
     "handle._live._lock",

@@ -12,6 +12,7 @@ import weakref
 import pytest
 
 from cloudllm_sync import LLMSession, StreamCancelled
+from cloudllm_sync.session import leases
 from cloudllm_sync.streaming import handle as handle_module
 from cloudllm_sync.testing import Reply, WaitFor
 from cloudllm_sync.transport import forks, names
@@ -122,7 +123,9 @@ def test_locks_that_were_held_do_not_hold_the_child(serve, make_client):
         client._transport.budget._lock,
         conversation.queue._lock,
         conversation._lock,
-        conversation._store._lock,
+        conversation.ledger._lock,
+        conversation.ledger.store._lock,
+        leases._keeper._changed,
         forks._lock,
         handle_module._live._lock,
     ]
