@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import os
 import warnings
-from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from types import TracebackType
 from typing import Callable, NoReturn, Optional, cast
@@ -219,7 +218,7 @@ class _Rounds:
     def _go_on(self) -> None:
         """A reply is whole: it is the last one, or there is something to be done for it."""
         if self._stream is not None:
-            self._reply = _with_own_ids(self._stream.result())
+            self._reply = self._stream.result()
         assert self._reply is not None
         if _is_last(self._reply):
             self._end()
@@ -243,7 +242,7 @@ class _Rounds:
             self.cancellation.check()
             self._stream = self._conversation.open(self._turn, self._wish)
             if self._stream is None:  # the client cannot
-                self._reply = _with_own_ids(self._conversation.send(self._turn, self._wish))
+                self._reply = self._conversation.send(self._turn, self._wish)
 
     def _called(self) -> Said:
         """The round's messages: the reply, and the results of its calls in their order."""
@@ -295,21 +294,6 @@ def _is_last(reply: Message) -> bool:
     """Whether nothing is to be done for it. Calls of a reply that was cut may be half written."""
     wants_tools = bool(reply.tool_calls) and reply.finish_reason not in _CUT
     return not wants_tools and reply.finish_reason != "pause"
-
-
-def _with_own_ids(reply: Message) -> Message:
-    """The reply, each of its calls with an id of its own: some servers give all the same."""
-    if len({call.id for call in reply.tool_calls}) == len(reply.tool_calls):
-        return reply
-    calls: dict[str, ToolCall] = {}
-    seen: Counter[str] = Counter()
-    for call in reply.tool_calls:
-        own = call.id
-        while own in calls:
-            seen[call.id] += 1
-            own = f"{call.id}_{seen[call.id] + 1}"
-        calls[own] = attrs.evolve(call, id=own)
-    return attrs.evolve(reply, tool_calls=calls.values())
 
 
 def _free_to_answer(wish: Wish) -> Wish:
