@@ -129,7 +129,9 @@ def _before_fork() -> None:
 
 
 def _in_parent() -> None:
-    for pool in list(_pools):
+    with _lock:
+        pools = list(_pools)
+    for pool in pools:
         pool.go_on()
 
 

@@ -11,10 +11,9 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-from servers import MariaDBServer, PostgreSQLServer
+from servers import MariaDBServer, PostgreSQLServer, empty_tables
 
 from cloudllm_sync import MemoryStore, RedisStore, SQLiteStore, SQLStore
-from cloudllm_sync.session.stores import sql_tables
 
 
 class Memory:
@@ -55,21 +54,25 @@ class Redis:
 
 
 class Tables:
-    """The tables of a database, which are not there yet."""
+    """The tables of a database, without rows."""
 
     pickles = False
 
     def __init__(self, url):
         self.url = url
-        with contextlib.closing(SQLStore(url)) as store:
-            sql_tables.metadata.drop_all(store._engine)
+        empty_tables(url)
 
     def open(self):
         return SQLStore(self.url)
 
 
-def _tables_of(server):
-    return lambda request: Tables(request.getfixturevalue(server).url())
+def _tables_of(name):
+    def make(request):
+        server = request.getfixturevalue(name)
+        server.check_that_it_runs()
+        return Tables(server.url())
+
+    return make
 
 
 def _tables_of_sqlite(request):

@@ -16,6 +16,8 @@ import time
 
 import pytest
 
+from cloudllm_sync.session.stores import sql_tables
+
 PATIENCE_S = 30.0
 QUIET = {
     "stdin": subprocess.DEVNULL,
@@ -64,13 +66,23 @@ class Server:
         self._process = None
 
     def start(self):
-        self._process = subprocess.Popen(self.command(), **QUIET, **unprivileged())
+        with open(self.folder / "log", "ab") as log:
+            out = {**QUIET, "stdout": log, "stderr": log}
+            self._process = subprocess.Popen(self.command(), **out, **unprivileged())
         deadline = time.monotonic() + PATIENCE_S
         while not self.is_up():
-            assert self._process.poll() is None, f"{self.command()[0]} has ended"
-            assert time.monotonic() < deadline, f"{self.command()[0]} does not answer"
+            self.check_that_it_runs()
+            assert time.monotonic() < deadline, f"it does not answer: {self._last_words()}"
             time.sleep(0.01)  # nothing here can tell when it listens
         return self
+
+    def check_that_it_runs(self):
+        """A server that has ended by itself is no fault of what is tested."""
+        status = self._process.poll()
+        assert status is None, f"it has ended ({status}): {self._last_words()}"
+
+    def _last_words(self):
+        return (self.folder / "log").read_text("utf-8", "replace")[-3000:]
 
     def kill(self):
         if self._process is not None:
@@ -166,6 +178,16 @@ class MariaDBServer(Server):
 
     def url(self, user="root"):
         return f"mysql://{user}@127.0.0.1:{self.port}/mysql"
+
+
+def empty_tables(url):
+    """Our tables without rows. Dropping them for each test made MariaDB 10.11 crash once."""
+    engine = sql_tables.make_engine(url)
+    with engine.begin() as connection:
+        sql_tables.metadata.create_all(connection)
+        for table in sql_tables.metadata.sorted_tables:
+            connection.execute(table.delete())
+    engine.dispose()
 
 
 class Line:

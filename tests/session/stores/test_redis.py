@@ -108,6 +108,12 @@ def test_time_that_is_none_is_refused(server, seconds):
         RedisStore(server.url(), expire_after_s=seconds)
 
 
+def test_prefix_that_is_no_text_is_refused(server):
+    """Before a key is written."""
+    with pytest.raises(ConfigurationError, match="prefix must be a string"):
+        RedisStore(server.url(), prefix=b"chats:")
+
+
 def test_conversation_is_forgotten_after_its_time(server, open_store):
     """All of it, its line in the table too; a new one with its name starts anew."""
     store = open_store(server.url(), expire_after_s=0.05)

@@ -11,7 +11,7 @@ import threading
 
 import pytest
 import sqlalchemy
-from servers import Line
+from servers import Line, empty_tables
 
 from cloudllm_sync import (
     CommitConflictError,
@@ -32,22 +32,18 @@ PASSWORD = "pass-0123456789"
 
 @pytest.fixture(params=["postgresql_server", "mariadb_server"])
 def server(request):
-    """A server without our tables."""
+    """A server with empty tables."""
     server = request.getfixturevalue(request.param)
-    _drop_tables(server)
+    server.check_that_it_runs()
+    empty_tables(server.url())
     return server
 
 
 @pytest.fixture
 def postgresql(postgresql_server):
-    """A server without our tables."""
-    _drop_tables(postgresql_server)
+    """A server with empty tables."""
+    empty_tables(postgresql_server.url())
     return postgresql_server
-
-
-def _drop_tables(server):
-    with contextlib.closing(SQLStore(server.url())) as store:
-        sql_tables.metadata.drop_all(store._engine)
 
 
 @pytest.fixture
@@ -305,8 +301,9 @@ def test_refused_statement_is_not_quoted(server, open_store, own_engine, report_
     assert "my-private-prompt" not in report_of(caught.value)
 
 
-def test_many_processes_may_make_the_tables_at_once(server):
+def test_many_processes_may_make_the_tables_at_once(server, own_engine):
     """One makes them, the others find them."""
+    sql_tables.metadata.drop_all(own_engine(server))
     context = multiprocessing.get_context("fork")
     together = context.Barrier(6)
     left = context.Queue()
