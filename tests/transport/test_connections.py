@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import select
 import socket
-import ssl
-import struct
 import threading
 
 import pytest
@@ -15,7 +11,7 @@ from cloudllm_sync import ConnectError, OpenAICompatibleClient, StreamCancelled,
 from cloudllm_sync.testing import Raw, Reply, Stall, Wait, openai_events
 from cloudllm_sync.transport.cancellation import Cancellation
 from cloudllm_sync.transport.clocks import Clocks
-from cloudllm_sync.transport.connections import CallSocket, CallSSLContext, Claim
+from cloudllm_sync.transport.connections import Claim
 
 EVENTS = openai_events(Reply("one two", usage=None))
 
@@ -199,24 +195,6 @@ def test_server_that_speaks_no_tls_is_refused(read, make_client, silent_port):
 
     assert type(error) is ConnectError
     assert error.attempts == 1
-
-
-def test_connection_that_is_reset_before_its_handshake_is_closed(silent_port):
-    """Not only when the error is forgotten: whoever keeps it keeps no socket."""
-    sock = CallSocket(socket.AF_INET)
-    sock.connect(silent_port.getsockname())
-    Claim(Clocks(Timeouts()), Cancellation()).take(sock)
-    theirs, _ = silent_port.accept()
-    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    theirs.close()
-    select.select([sock], [], [], 5)
-    descriptor = sock.fileno()
-
-    with pytest.raises(ConnectionResetError):
-        CallSSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_socket(sock, server_hostname="localhost")
-
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(descriptor)
 
 
 def test_second_address_is_tried(read, serve, make_client, monkeypatch):
