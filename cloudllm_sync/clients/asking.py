@@ -12,8 +12,7 @@ from typing import Any, Callable, Optional
 
 import attrs
 
-from cloudllm_sync.clients.client import Messages
-from cloudllm_sync.clients.wrapper import ClientWrapper
+from cloudllm_sync.clients.wrapper import ClientWrapper, Messages
 from cloudllm_sync.codecs.conversation import as_messages, as_tools
 from cloudllm_sync.errors import (
     APIError,

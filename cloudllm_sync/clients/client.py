@@ -17,6 +17,7 @@ from cloudllm_sync.clients.arguments import (
 from cloudllm_sync.clients.mapping import MapResult, OnResult, Path, map_prompts
 from cloudllm_sync.clients.pace import RateLimit
 from cloudllm_sync.clients.provider import Provider
+from cloudllm_sync.clients.wrapper import Messages
 from cloudllm_sync.codecs import ChatRequest, Codec, WireRequest
 from cloudllm_sync.codecs.conversation import as_messages, as_tools
 from cloudllm_sync.errors import APIError, CloudLLMError, ConfigurationError, StreamCancelled
@@ -31,10 +32,7 @@ from cloudllm_sync.transport.http import Endpoint, Transport
 from cloudllm_sync.transport.tls import Cert, Verify
 from cloudllm_sync.values import ChatOptions, Limits, Message, Timeouts, ToolDefinition
 
-__all__ = ["Client", "Messages"]
-
-Messages = Union[str, Iterable[Message]]
-"""A conversation, or a plain string: one user message."""
+__all__ = ["Client"]
 
 
 class Client:

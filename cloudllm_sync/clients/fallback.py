@@ -10,10 +10,9 @@ from typing import NoReturn, Optional
 import attrs
 
 from cloudllm_sync.clients.asking import Asking, Question, signed
-from cloudllm_sync.clients.client import Messages
 from cloudllm_sync.clients.mapping import MapResult, OnResult, Path, map_prompts
 from cloudllm_sync.clients.pace import RateLimit
-from cloudllm_sync.clients.wrapper import ClientWrapper
+from cloudllm_sync.clients.wrapper import ClientWrapper, Messages
 from cloudllm_sync.codecs import ReplyFacts
 from cloudllm_sync.errors import CloudLLMError, ConfigurationError, StreamInterrupted
 from cloudllm_sync.streaming.handle import OnChunk, OnError, OnFinish, StreamHandle

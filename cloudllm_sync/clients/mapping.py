@@ -8,20 +8,17 @@ import queue
 import threading
 from collections.abc import Generator, Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Callable, Optional, Union
+from typing import Any, Callable, Optional, Union
 
 import attrs
 
 from cloudllm_sync.clients.pace import Pace, RateLimit, estimated_tokens
 from cloudllm_sync.clients.results_file import ResultsFile
-from cloudllm_sync.clients.wrapper import ClientWrapper
+from cloudllm_sync.clients.wrapper import ClientWrapper, Messages
 from cloudllm_sync.codecs.conversation import as_messages, as_tools
 from cloudllm_sync.errors import CloudLLMError, ConfigurationError
 from cloudllm_sync.transport.cancellation import Cancellation, using
 from cloudllm_sync.values import ChatOptions, Message, Timeouts, ToolDefinition
-
-if TYPE_CHECKING:
-    from cloudllm_sync.clients.client import Messages
 
 __all__ = ["MapResult", "OnResult", "Path", "map_prompts"]
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Optional, Protocol, Union, runtime_checkable
 
 from cloudllm_sync.streaming.stream import ChatStream
 from cloudllm_sync.values import ChatOptions, Message, Timeouts, ToolDefinition
 
-__all__ = ["ClientWrapper"]
+__all__ = ["ClientWrapper", "Messages"]
+
+Messages = Union[str, Iterable[Message]]
+"""A conversation, or a plain string: one user message."""
 
 
 @runtime_checkable

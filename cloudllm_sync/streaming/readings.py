@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import Callable, TypeVar
 
 from cloudllm_sync.objects import ObjectReader
-
-if TYPE_CHECKING:
-    from cloudllm_sync.streaming.stream import ChatStream
+from cloudllm_sync.values import Message, MessageChunk
 
 __all__ = ["TextOf", "objects_of"]
 
@@ -18,24 +16,26 @@ _Object = TypeVar("_Object")
 class TextOf(Iterator[str]):
     """The text of a stream. No generator: dropping one half-read would close the stream, too."""
 
-    __slots__ = ("_stream", "close")
+    __slots__ = ("_chunks", "close")
 
-    def __init__(self, stream: ChatStream) -> None:
-        self._stream = stream
-        self.close = stream.close
+    def __init__(self, chunks: Iterator[MessageChunk], close: Callable[[], None]) -> None:
+        self._chunks = chunks
+        self.close = close
 
     def __next__(self) -> str:
-        for chunk in self._stream:
+        for chunk in self._chunks:
             if chunk.content:
                 return chunk.content
         raise StopIteration
 
 
-def objects_of(stream: ChatStream, kind: type[_Object]) -> Iterator[_Object]:
+def objects_of(
+    texts: Iterator[str], result: Callable[[], Message], kind: type[_Object]
+) -> Iterator[_Object]:
     """The object that a stream says, as far as it has arrived, and then whole."""
     reader = ObjectReader(kind)
-    for text in stream.text():
+    for text in texts:
         found = reader.add(text)
         if found is not None:
             yield found
-    yield stream.result().parsed(kind)
+    yield result().parsed(kind)

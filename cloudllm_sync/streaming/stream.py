@@ -128,7 +128,7 @@ class ChatStream(Iterator[MessageChunk]):
         What it gives has a `close()` that closes the stream: a web server calls it on the body of
         a response when the browser leaves.
         """
-        return TextOf(self)
+        return TextOf(self, self.close)
 
     def objects(self, kind: type[_Object]) -> Iterator[_Object]:
         """The reply as an object of a class, again whenever more of it has arrived.
@@ -142,7 +142,7 @@ class ChatStream(Iterator[MessageChunk]):
             ValueError: It is whole, and does not fit: as `Message.parsed()`.
             ImportError: The library that reads unfinished JSON, an extra, is missing.
         """
-        return objects_of(self, kind)
+        return objects_of(self.text(), self.result, kind)
 
     def result(self) -> Message:
         """Read to the end; the whole reply, the same object on every call.

@@ -7,15 +7,12 @@ import errno
 import socket
 import ssl
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Optional
+from typing import Any, Optional, Protocol
 
 from urllib3.util import wait_for_read, wait_for_write
 
 from cloudllm_sync.transport.clocks import Clocks
 from cloudllm_sync.transport.forks import no_fork
-
-if TYPE_CHECKING:
-    from cloudllm_sync.transport.connections import Claim
 
 __all__ = ["CallSSLContext", "CallSSLSocket", "CallSocket", "OwnedSocket"]
 
@@ -24,10 +21,20 @@ __all__ = ["CallSSLContext", "CallSSLSocket", "CallSocket", "OwnedSocket"]
 _READ_BUFFER_BYTES = 32 * 1024
 
 
+class Owner(Protocol):
+    """The call that a socket serves just now."""
+
+    clocks: Clocks
+    received: bool
+
+    def take(self, sock: OwnedSocket) -> None:
+        """Have this socket from now."""
+
+
 class OwnedSocket:
     """Waits no longer than its call's clocks allow; `claim` is set by the owning thread."""
 
-    claim: Optional[Claim] = None
+    claim: Optional[Owner] = None
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         claim = self.claim
