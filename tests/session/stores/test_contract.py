@@ -424,6 +424,33 @@ def test_one_of_many_threads_wins(store):
     ]
 
 
+def test_one_of_many_threads_notes(store):
+    """Also where no message is added, which no two rows would collide in."""
+    together = threading.Barrier(8)
+    outcomes = []
+
+    def race(number):
+        for base_version in range(10):
+            together.wait(60)
+            try:
+                store.append("chat", base_version, [], USAGE, notes={"by": number})
+                outcomes.append((base_version, number))
+            except CommitConflictError:
+                pass
+
+    threads = [threading.Thread(target=race, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    outcomes.sort()
+    stored = store.load("chat")
+    assert list(range(10)) == [base_version for base_version, _ in outcomes]
+    assert {"by": outcomes[-1][1]} == stored.notes
+    assert stored.usage == TokenUsage(50, 30, 80)
+
+
 def test_reader_sees_whole_turns_only(store):
     """Version, length and messages belong together while others write, clear and replace."""
     done = threading.Event()
