@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -60,6 +62,14 @@ class RateLimit:
                 raise ConfigurationError(f"{field} must be a positive number, not {value!r}")
 
 
+@functools.lru_cache(maxsize=8)
+def _storage(url: str, pid: int) -> Any:
+    """Where counts are kept, one for all jobs of this process; a forked child has its own."""
+    from limits.storage import storage_from_string
+
+    return storage_from_string(url)
+
+
 class Pace:
     """Lets requests go out, one after the other, as fast as they may."""
 
@@ -77,14 +87,13 @@ class Pace:
     def _count_by_library(self, limit: RateLimit) -> None:
         try:
             from limits import RateLimitItemPerSecond
-            from limits.storage import storage_from_string
             from limits.strategies import SlidingWindowCounterRateLimiter
         except ImportError as error:
             raise ImportError(
                 'a RateLimit needs limits: pip install "cloudllm-sync[batch]"'
             ) from error
         try:
-            storage = storage_from_string(limit.redis_url or "memory://")
+            storage = _storage(limit.redis_url or "memory://", os.getpid())
         except Exception as error:  # foreign code: the URL is the user's, and may hold a password
             raise ConfigurationError(
                 f"redis_url cannot be used ({type(error).__name__}): give one like "

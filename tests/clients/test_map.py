@@ -522,9 +522,11 @@ def test_limits_that_are_none_are_refused(limit):
         RateLimit(**limit)
 
 
-def test_processes_count_together_by_redis(connect, redis_server):
-    """Two paces stand for two processes: they share nothing but the server."""
-    rate = RateLimit(requests_per_minute=3, redis_url=redis_server, name="a test of sharing")
+@pytest.mark.parametrize("where", ["redis", "memory"])
+def test_jobs_of_one_name_count_together(where, request):
+    """Two paces stand for two processes, which share the server, or for two jobs of one."""
+    url = request.getfixturevalue("redis_server") if where == "redis" else None
+    rate = RateLimit(requests_per_minute=3, redis_url=url, name="a test of sharing")
     one, two = Pace(rate), Pace(rate)
 
     for pace in (one, two, one):
