@@ -37,14 +37,22 @@ def limits_with(clock, seconds=CLOCK_S):
 def expires(fails):
     """Runs a script that must end by this clock, within `SLACK_S`."""
 
-    def run(clock, *script, partial=None, **expected):
-        clock_s = ROOMY_S if clock == "total" else CLOCK_S
-        expected.update(partial=partial, timeouts=limits_with(clock, clock_s))
+    def run_within(clock_s, clock, *script, **expected):
+        expected.update(timeouts=limits_with(clock, clock_s))
         outcome = fails(*script, error=RequestTimeoutError, **expected)
         assert outcome.error.clock == clock
         assert clock_s <= outcome.seconds + 0.005 < clock_s + SLACK_S
         assert f"{clock_s:g} s" in str(outcome.error)
         return outcome
+
+    def run(clock, *script, **expected):
+        if clock != "total":
+            return run_within(CLOCK_S, clock, *script, **expected)
+        try:
+            return run_within(ROOMY_S, clock, *script, **expected)
+        except AssertionError:
+            # A busy machine may stand still for all of that, before the request is out; once more.
+            return run_within(10 * ROOMY_S, clock, *script, **expected)
 
     return run
 
