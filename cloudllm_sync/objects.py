@@ -144,9 +144,7 @@ def _ends_in_text(found: Any, kind: Any) -> bool:
     while isinstance(found, (Mapping, list)) and found:
         parts = typing.get_args(kind)
         origin = typing.get_origin(kind)
-        if origin is typing.Annotated:
-            kind = parts[0]
-        elif origin in _UNIONS:
+        if origin in _UNIONS:
             kind = next((part for part in parts if _may_be(found, part)), None)
         elif isinstance(found, list):
             found, kind = found[-1], parts[0] if parts else Any

@@ -87,6 +87,12 @@ class Free:
     marks: dict[str, int]
 
 
+@attrs.define
+class Loose:
+    items: list
+    any_of_all: Any
+
+
 SOUP = Recipe("Soupe \u00e0 l\U0001f600", [Step("Boil", 10), Step("Eat")], Heat.LOW)
 TEXT = json.dumps(
     {
@@ -296,6 +302,24 @@ def test_only_text_is_shown_half():
     assert {"t", "te", "tea"} <= {one.more for one in found}
 
 
+def test_half_a_text_is_found_wherever_it_is():
+    """Behind a description, in a choice of types, in a list, in a dict."""
+
+    @attrs.define
+    class Page:
+        told: Annotated[Optional[list[Annotated[str, "a line"]]], "lines"] = None
+        words: Union[int, dict[str, str]] = 0
+        steps: Optional[list[Step]] = None
+
+    text = '{"told": ["abc"], "words": {"x": "def"}, "steps": [{"text": "ghi"}]}'
+    with stream_of(list(text)) as stream:
+        found = list(stream.objects(Page))
+
+    assert {"a", "ab", "abc"} <= {line for one in found for line in one.told or ()}
+    assert {"d", "de"} <= {(one.words or {}).get("x") for one in found}
+    assert {"g", "gh"} <= {step.text for one in found for step in one.steps or ()}
+
+
 def test_object_is_given_when_it_has_changed_only():
     """But for the last one, which is whole."""
     found = list(stream_of(list(TEXT)).objects(Recipe))
@@ -350,12 +374,12 @@ def test_strict_mode_is_asked_for_where_it_can_be():
     """Objects of any keys are no part of it."""
     with FakeServer(default='{"marks": {"a": 1}}') as server:
         with OpenAICompatibleClient("m", base_url=server.base_url) as client:
-            for kind in (Recipe, Free, {"type": "object"}):
+            for kind in (Recipe, Free, Loose, {"type": "object"}):
                 client.send_message("hi", options=ChatOptions(response_schema=kind))
         asked = [request.json["response_format"]["json_schema"] for request in server.requests]
 
-    assert [one["strict"] for one in asked] == [True, False, True]
-    assert [one["name"] for one in asked] == ["Recipe", "Free", "reply"]
+    assert [one["strict"] for one in asked] == [True, False, False, True]
+    assert [one["name"] for one in asked] == ["Recipe", "Free", "Loose", "reply"]
 
 
 @pytest.mark.parametrize("kind", [Folder, Free])
