@@ -33,6 +33,7 @@ from cloudllm_sync import (
     GrokClient,
     Limits,
     LLMSession,
+    MapResult,
     MemoryStore,
     Message,
     MessageChunk,
@@ -41,6 +42,7 @@ from cloudllm_sync import (
     OpenAIClient,
     OpenAICompatibleClient,
     QuotaExceededError,
+    RateLimit,
     RateLimitError,
     RedisStore,
     RequestTimeoutError,
@@ -398,6 +400,18 @@ def adds(a: int, b: int = 0) -> int:
 def subtracts(a: int, b: int) -> int:
     """Subtracts."""
     return a - b
+
+
+def many(client: Client) -> None:
+    """At once."""
+    rate = RateLimit(requests_per_minute=5, tokens_per_minute=1000)
+    prompts: list[str | list[Message]] = ["a", [Message(Role.USER, "b")]]
+    for result in client.map(prompts, workers=2, ordered=False, rate=rate, results="out.jsonl"):
+        whole: MapResult = result
+        index: int = result.index
+        error: Optional[CloudLLMError] = result.error
+        print(whole, index, error, result.result().content, result.was_kept)
+    client.map([1])  # type: ignore[list-item]
 
 
 class Person:
