@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +23,10 @@ def schema_of(kind: Any) -> dict[str, Any]:
     Raises:
         TypeError: It has no JSON form.
     """
-    (schema,), known = msgspec.json.schema_components([kind], ref_template=_NAME)
+    try:
+        (schema,), known = msgspec.json.schema_components([kind], ref_template=_NAME)
+    except NotImplementedError as error:  # a default that is made of the object itself
+        raise TypeError(str(error)) from error
     looped = {name for name in known if _leads_to(name, known[name], known, set())}
     # The outermost is no reference in any case: providers want an object there.
     found: dict[str, Any] = _inlined(known.get(schema.get("$ref", ""), schema), known, looped)
@@ -31,6 +35,7 @@ def schema_of(kind: Any) -> dict[str, Any]:
     return found
 
 
+@functools.lru_cache(maxsize=64)
 def reply_schema(kind: Any) -> dict[str, Any]:
     """The schema of a reply that is an object of this class: all of its fields have to be there,
     and no others, as OpenAI and Claude want it.

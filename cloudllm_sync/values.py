@@ -318,7 +318,7 @@ class ChatOptions:
         if self.response_schema is not None and not isinstance(self.response_schema, Mapping):
             try:
                 reply_schema(self.response_schema)
-            except (TypeError, NotImplementedError) as error:
+            except TypeError as error:
                 what = f"or a class with fields, not {self.response_schema!r}: {error}"
                 raise ValueError(
                     f"response_schema must be a JSON Schema (a mapping), {what}"

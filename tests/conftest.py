@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pathlib
-import shutil
 import socket
 import ssl
-import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -16,6 +14,10 @@ import types
 
 import attrs
 import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent / "session" / "stores"))
+
+from servers import RedisServer
 
 import cloudllm_sync
 from cloudllm_sync import CloudLLMError, OpenAIClient, Timeouts
@@ -282,38 +284,11 @@ def things_in():
     return _things_in
 
 
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _answers_ping(port):
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0) as talk:
-        talk.sendall(b"PING\r\n")
-        return talk.recv(16).startswith(b"+PONG")
-    return False
-
-
 @pytest.fixture(scope="session")
-def redis_server(tmp_path_factory):
+def redis_server():
     """The URL of a redis-server of this test run's own."""
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("needs redis-server: Debian's package has it")
-    port = _free_port()
-    options = ("--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
-    process = subprocess.Popen(
-        [program, "--port", str(port), *options, "--dir", str(tmp_path_factory.mktemp("redis"))],
-        stdout=subprocess.DEVNULL,
-    )
+    server = RedisServer()
     try:
-        deadline = time.monotonic() + PATIENCE_S
-        while not _answers_ping(port):
-            assert process.poll() is None, "redis-server has ended"
-            assert time.monotonic() < deadline, "redis-server does not answer"
-            time.sleep(0.01)  # a program of others: nothing here can tell when it listens
-        yield f"redis://127.0.0.1:{port}/0"
+        yield server.start().url()
     finally:
-        process.kill()
-        process.wait()
+        server.remove()

@@ -14,7 +14,7 @@ from cloudllm_sync.errors import ConfigurationError
 from cloudllm_sync.transport.credentials import ApiKey
 from cloudllm_sync.transport.http import is_loopback
 
-__all__ = ["checked", "checked_url", "find_key", "merged_headers", "model_name"]
+__all__ = ["checked", "checked_count", "checked_url", "find_key", "merged_headers", "model_name"]
 
 _log = logging.getLogger("cloudllm_sync.clients")
 
@@ -25,6 +25,13 @@ def checked(name: str, value: Optional[_Value], kind: type[_Value]) -> Optional[
     """The argument; whatever is neither None nor of this kind raises ConfigurationError."""
     if value is not None and not isinstance(value, kind):
         raise ConfigurationError(f"{name} must be {kind.__name__}(...), not {type(value).__name__}")
+    return value
+
+
+def checked_count(name: str, value: object) -> int:
+    """The argument; whatever is no whole number from 1 raises ConfigurationError."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{name} must be a positive number, not {value!r}")
     return value
 
 

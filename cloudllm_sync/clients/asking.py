@@ -12,7 +12,7 @@ from typing import Any, Callable, Optional
 
 import attrs
 
-from cloudllm_sync.clients.wrapper import ClientWrapper, Messages
+from cloudllm_sync.clients.wrapper import ClientWrapper, Messages, given_only
 from cloudllm_sync.codecs.conversation import as_messages, as_tools
 from cloudllm_sync.errors import (
     APIError,
@@ -100,9 +100,7 @@ class Question:
         if timeouts is not None and timeouts.total_s is not None:
             left_s = max(round(self.left_s(), 3), _LEAST_S)
             timeouts = attrs.evolve(timeouts, total_s=left_s)
-        # Only what was given: a client of a user's own may know no options.
-        wishes = {"options": self._options, "timeouts": timeouts}
-        given = {name: wish for name, wish in wishes.items() if wish is not None}
+        given = given_only(options=self._options, timeouts=timeouts)
         return send(self._messages, self._tools, **given)
 
 

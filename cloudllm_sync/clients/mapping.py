@@ -7,14 +7,14 @@ import os
 import queue
 import threading
 from collections.abc import Generator, Iterable, Iterator
-from types import TracebackType
 from typing import Any, Callable, Optional, Union
 
 import attrs
 
+from cloudllm_sync.clients.arguments import checked, checked_count
 from cloudllm_sync.clients.pace import Pace, RateLimit, estimated_tokens
 from cloudllm_sync.clients.results_file import ResultsFile
-from cloudllm_sync.clients.wrapper import ClientWrapper, Messages
+from cloudllm_sync.clients.wrapper import ClientWrapper, Messages, given_only
 from cloudllm_sync.codecs.conversation import as_messages, as_tools
 from cloudllm_sync.errors import CloudLLMError, ConfigurationError
 from cloudllm_sync.transport.cancellation import Cancellation, using
@@ -71,9 +71,8 @@ class Plan:
     timeouts: Optional[Timeouts]
 
     def given(self) -> dict[str, Any]:
-        """Only what was given: a client of a user's own may know no options."""
-        wishes = {"options": self.options, "timeouts": self.timeouts}
-        return {name: wish for name, wish in wishes.items() if wish is not None}
+        """What the client is passed beside messages and tools."""
+        return given_only(options=self.options, timeouts=self.timeouts)
 
     def tell(self, result: MapResult) -> MapResult:
         """Call the callback that wants it."""
@@ -102,13 +101,9 @@ def map_prompts(
         raise ConfigurationError(
             f"prompts must be many of them, not one {type(prompts).__name__}: [prompt], say"
         )
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise ConfigurationError(f"workers must be a positive number, not {workers!r}")
-    if rate is not None and not isinstance(rate, RateLimit):
-        raise ConfigurationError(f"rate must be RateLimit(...), not {type(rate).__name__}")
     plan = Plan(
         client=client,
-        workers=workers,
+        workers=checked_count("workers", workers),
         on_result=on_result,
         on_error=on_error,
         ordered=ordered,
@@ -116,15 +111,20 @@ def map_prompts(
         options=options,
         timeouts=timeouts,
     )
-    return _results(plan, iter(prompts), Pace(rate), results)
+    return _results(plan, iter(prompts), Pace(checked("rate", rate, RateLimit)), results)
 
 
 def _results(
     plan: Plan, prompts: Iterator[Messages], pace: Pace, results: Optional[Path]
 ) -> Generator[MapResult, None, None]:
     with contextlib.ExitStack() as stack:
-        kept = None if results is None else stack.enter_context(ResultsFile(results))
-        crew = stack.enter_context(_Crew(plan, pace))
+        kept = (
+            None
+            if results is None
+            else stack.enter_context(contextlib.closing(ResultsFile(results)))
+        )
+        crew = _Crew(plan, pace)
+        stack.callback(crew.stop)
         feed = _Feed(plan, prompts, kept, crew)
         waiting: dict[int, MapResult] = {}  # came before their turn
         given = 0
@@ -218,15 +218,8 @@ class _Crew:
             thread.start()
             self._threads.append(thread)
 
-    def __enter__(self) -> _Crew:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def stop(self) -> None:
+        """Cancel what is running, and wait until the workers have ended."""
         with self._lock:
             self._stopped = True
             running = list(self._running)

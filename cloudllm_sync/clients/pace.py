@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 import attrs
 
+from cloudllm_sync.clients.arguments import checked_count
 from cloudllm_sync.errors import CloudLLMError, ConfigurationError, RateLimitError
 from cloudllm_sync.transport.cancellation import Cancellation
 from cloudllm_sync.values import ChatOptions, Message
@@ -58,8 +59,7 @@ class RateLimit:
             value = getattr(self, field)
             if value is None and field != "window_s":
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigurationError(f"{field} must be a positive number, not {value!r}")
+            checked_count(field, value)
 
 
 @functools.lru_cache(maxsize=8)

@@ -8,7 +8,6 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import IO, Any, Optional, Union
 
 import attrs
@@ -108,17 +107,6 @@ class ResultsFile:
     def close(self) -> None:
         """Let other processes have it. Idempotent."""
         self._file.close()
-
-    def __enter__(self) -> ResultsFile:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _read(self) -> None:
         self._file.seek(0)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Optional, Protocol, Union, runtime_checkable
+from typing import Any, Optional, Protocol, Union, runtime_checkable
 
 from cloudllm_sync.streaming.stream import ChatStream
 from cloudllm_sync.values import ChatOptions, Message, Timeouts, ToolDefinition
 
-__all__ = ["ClientWrapper", "Messages"]
+__all__ = ["ClientWrapper", "Messages", "given_only"]
 
 Messages = Union[str, Iterable[Message]]
 """A conversation, or a plain string: one user message."""
@@ -49,3 +49,8 @@ class ClientWrapper(Protocol):
         timeouts: Optional[Timeouts] = None,
     ) -> Union[ChatStream, None]:
         """The reply as a stream (`ChatStream.of()` makes one of chunks), or None: cannot stream."""
+
+
+def given_only(**wishes: object) -> dict[str, Any]:
+    """Only what was given: a client of a user's own may know no options."""
+    return {name: wish for name, wish in wishes.items() if wish is not None}

@@ -9,6 +9,8 @@ from typing import Any, Optional, Union
 
 import attrs
 
+from cloudllm_sync.clients.arguments import checked_count
+from cloudllm_sync.clients.wrapper import given_only
 from cloudllm_sync.errors import ConfigurationError
 from cloudllm_sync.session.strategies import ContextStrategy
 from cloudllm_sync.values import (
@@ -54,9 +56,8 @@ class Wish:
     turn_timeout_s: float = 0.0
 
     def given(self) -> dict[str, Any]:
-        """Only what was given: a client of a user's own may know no options."""
-        wishes = {"options": self.options, "timeouts": self.timeouts}
-        return {name: wish for name, wish in wishes.items() if wish is not None}
+        """What the client is passed beside messages and tools."""
+        return given_only(options=self.options, timeouts=self.timeouts)
 
     def later(self, began: float) -> Wish:
         """The same for another request, in what is left of its time since `began`."""
@@ -78,8 +79,7 @@ def check_session(
     client: object, max_tokens: object, partial: object, estimate_tokens: object
 ) -> None:
     """Refuse what no session can work with by ConfigurationError."""
-    if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
-        raise ConfigurationError(f"max_tokens must be a positive number, not {max_tokens!r}")
+    checked_count("max_tokens", max_tokens)
     if partial not in ("discard", "keep"):
         raise ConfigurationError(f"partial must be 'discard' or 'keep', not {partial!r}")
     if not hasattr(client, "send_message"):

@@ -11,6 +11,7 @@ from typing import Callable, NoReturn, Optional, cast
 
 import attrs
 
+from cloudllm_sync.clients.arguments import checked_count
 from cloudllm_sync.codecs.conversation import as_tools
 from cloudllm_sync.errors import (
     CloudLLMError,
@@ -56,7 +57,7 @@ class RunStream(Iterator[MessageChunk]):
         max_rounds: int,
         on_tool: Optional[OnTool],
     ) -> None:
-        self._rounds = _Rounds(conversation, wish, _checked_rounds(max_rounds), on_tool)
+        self._rounds = _Rounds(conversation, wish, checked_count("max_rounds", max_rounds), on_tool)
         # It refuses a second thread, and a callback, while it runs.
         self._chunks = self._rounds.chunks()
 
@@ -331,9 +332,3 @@ def tool_set(tools: Iterable[ToolDefinition]) -> tuple[Tool, ...]:
                 f"run() calls the tools itself: make {tool.name!r} a function with @tool"
             )
     return cast("tuple[Tool, ...]", found)
-
-
-def _checked_rounds(rounds: int) -> int:
-    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
-        raise ConfigurationError(f"max_rounds must be a positive number, not {rounds!r}")
-    return rounds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -414,13 +415,14 @@ def test_reply_that_cannot_be_written_is_in_the_error(tmp_path):
 def test_line_that_cannot_be_read_any_more_is_told(tmp_path):
     """Somebody else changed the file; its prompt has a failure of its own."""
     path = tmp_path / "out.jsonl"
-    with ResultsFile(path) as kept:
+    with contextlib.closing(ResultsFile(path)) as kept:
         key = kept.key(("p", "m"), [Message(Role.USER, "a")], None, None)
         kept.keep(key, 0, Message(Role.ASSISTANT, "b"))
     path.write_text(path.read_text().replace("assistant", "king"))
 
-    with ResultsFile(path) as kept, pytest.raises(StoreError, match="cannot be read at byte 0"):
-        kept.find(key)
+    with contextlib.closing(ResultsFile(path)) as kept:
+        with pytest.raises(StoreError, match="cannot be read at byte 0"):
+            kept.find(key)
 
 
 def test_device_is_no_results_file(connect):

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, Optional, Protocol
 
 import attrs
 
+from cloudllm_sync.errors import CommitConflictError
 from cloudllm_sync.session.stores.names import checked_session_id
 from cloudllm_sync.values import Message, TokenUsage
 
 if TYPE_CHECKING:
     from cloudllm_sync.session.stores.lines import File
 
-__all__ = ["SessionInfo", "SessionStore", "StoredSession", "checked_session_id"]
+__all__ = ["SessionInfo", "SessionStore", "StoredSession", "checked_session_id", "conflict"]
 
 
 @attrs.frozen(slots=True)
@@ -164,3 +165,11 @@ class SessionStore(Protocol):
         from cloudllm_sync.session.stores.lines import import_lines
 
         return import_lines(self, file, replace)
+
+
+def conflict(session_id: str, base_version: int, version: int) -> CommitConflictError:
+    """Somebody else was faster."""
+    return CommitConflictError(
+        f"the session {session_id!r} is at version {version}, not {base_version}: "
+        "somebody else changed it meanwhile"
+    )

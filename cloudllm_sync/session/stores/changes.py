@@ -12,7 +12,7 @@ from typing import Any, Callable, Optional, Protocol, TypeVar, cast
 
 import attrs
 
-from cloudllm_sync.errors import CloudLLMError, CommitConflictError, StoreError
+from cloudllm_sync.errors import CloudLLMError, StoreError
 from cloudllm_sync.records import (
     FORMAT,
     message_from_record,
@@ -29,7 +29,6 @@ __all__ = [
     "Head",
     "RecordStore",
     "checked_format",
-    "conflict",
     "hides_what_was_said",
     "to_json",
 ]
@@ -145,14 +144,6 @@ class Change:
             length=kept + len(self.records),
             recent=(*head.recent, token)[-RECENT_CHANGES:] if token else (),
         )
-
-
-def conflict(session_id: str, base_version: int, version: int) -> CommitConflictError:
-    """Somebody else was faster."""
-    return CommitConflictError(
-        f"the session {session_id!r} is at version {version}, not {base_version}: "
-        "somebody else changed it meanwhile"
-    )
 
 
 def damaged(session_id: str) -> StoreError:

@@ -10,8 +10,7 @@ from typing import Any, NoReturn, Optional
 
 import attrs
 
-from cloudllm_sync.errors import CommitConflictError
-from cloudllm_sync.session.stores import SessionInfo, SessionStore, StoredSession
+from cloudllm_sync.session.stores import SessionInfo, SessionStore, StoredSession, conflict
 from cloudllm_sync.session.stores.names import checked_page, checked_session_id
 from cloudllm_sync.transport.forks import renew_in_children
 from cloudllm_sync.values import Message, TokenUsage
@@ -139,10 +138,7 @@ class MemoryStore(SessionStore):
         """What is to be changed; its next version."""
         kept = self._sessions.get(checked_session_id(session_id)) or _Kept()
         if kept.version != base_version:
-            raise CommitConflictError(
-                f"the session {session_id!r} is at version {kept.version}, not {base_version}: "
-                "somebody else changed it meanwhile"
-            )
+            raise conflict(session_id, base_version, kept.version)
         if base_version == 0:
             self._sessions[session_id] = kept
             bisect.insort(self._names, session_id)

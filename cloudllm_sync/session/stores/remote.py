@@ -6,7 +6,8 @@ import secrets
 from typing import Callable, TypeVar
 
 from cloudllm_sync.errors import StoreError
-from cloudllm_sync.session.stores.changes import RECENT_CHANGES, Change, Head, conflict
+from cloudllm_sync.session.stores import conflict
+from cloudllm_sync.session.stores.changes import RECENT_CHANGES, Change, Head
 
 __all__ = ["LostAnswerError", "asked_twice", "commit"]
 

@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from cloudllm_sync.errors import ConfigurationError, StoreError
-from cloudllm_sync.session.stores import SessionInfo, StoredSession
+from cloudllm_sync.session.stores import SessionInfo, StoredSession, conflict
 from cloudllm_sync.session.stores.changes import (
     Change,
     Head,
     RecordStore,
-    conflict,
     hides_what_was_said,
 )
 from cloudllm_sync.session.stores.connections import ConnectionPool

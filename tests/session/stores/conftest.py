@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import pathlib
-import sys
 import uuid
 
 import pytest
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-
 from servers import MariaDBServer, PostgreSQLServer, empty_tables
 
 from cloudllm_sync import MemoryStore, RedisStore, SQLiteStore, SQLStore
