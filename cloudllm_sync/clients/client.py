@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Callable, ClassVar, NoReturn, Optional, Union
 
@@ -14,8 +14,7 @@ from cloudllm_sync.clients.arguments import (
     merged_headers,
     model_name,
 )
-from cloudllm_sync.clients.mapping import MapResult, OnResult, Path, map_prompts
-from cloudllm_sync.clients.pace import RateLimit
+from cloudllm_sync.clients.mapping import ManyAtOnce
 from cloudllm_sync.clients.provider import Provider
 from cloudllm_sync.clients.wrapper import Messages
 from cloudllm_sync.codecs import ChatRequest, Codec, WireRequest
@@ -35,7 +34,7 @@ from cloudllm_sync.values import ChatOptions, Limits, Message, Timeouts, ToolDef
 __all__ = ["Client"]
 
 
-class Client:
+class Client(ManyAtOnce):
     """Sends conversations to one model of one provider. Threads may share it.
 
     Not for use as it is: `OpenAIClient` and the others say which provider and which wire.
@@ -197,59 +196,6 @@ class Client:
             on_chunk=on_chunk,
             on_finish=on_finish,
             on_error=on_error,
-        )
-
-    def map(
-        self,
-        prompts: Iterable[Messages],
-        tools: Optional[Iterable[ToolDefinition]] = None,
-        *,
-        workers: int = 8,
-        on_result: Optional[OnResult] = None,
-        on_error: Optional[OnResult] = None,
-        ordered: bool = True,
-        rate: Optional[RateLimit] = None,
-        results: Optional[Path] = None,
-        options: Optional[ChatOptions] = None,
-        timeouts: Optional[Timeouts] = None,
-    ) -> Generator[MapResult, None, None]:
-        """Answer many prompts, several at a time: a generator of their results.
-
-        One that fails is a result with an `error`, and does not stop the others. Prompts are read
-        as they are needed, a few ahead, so that there may be any number of them. Closing the
-        generator, or leaving the loop over it in an error, cancels what is running.
-
-        Args:
-            prompts: Each a string, or a sequence of messages.
-            tools: For all of them.
-            workers: How many are asked at a time, each by a thread.
-            on_result: Called for every reply, in the caller's thread, before the loop gets it.
-            on_error: The same for every failure.
-            ordered: Give the results in the order of the prompts, not as they come.
-            rate: The most requests and tokens a minute. After a 429 all workers wait as long as
-                the provider asks for, in any case.
-            results: A file that keeps every reply, as JSON lines. A job that was killed goes on
-                where it was when it is started again: replies that are there are not paid for
-                again; failures are tried again.
-            options: For all of them.
-            timeouts: For each of them.
-
-        Raises:
-            ConfigurationError: An argument that cannot work, or a file that is no such file.
-            StoreError: A reply could not be written to the file; `reply` has it.
-        """
-        return map_prompts(
-            self,
-            prompts,
-            workers=workers,
-            on_result=on_result,
-            on_error=on_error,
-            ordered=ordered,
-            tools=tools,
-            options=options,
-            timeouts=timeouts,
-            rate=rate,
-            results=results,
         )
 
     def close(self) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import NoReturn, Optional
 
 import attrs
 
 from cloudllm_sync.clients.asking import Asking, Question, signed
-from cloudllm_sync.clients.mapping import MapResult, OnResult, Path, map_prompts
-from cloudllm_sync.clients.pace import RateLimit
+from cloudllm_sync.clients.mapping import ManyAtOnce
 from cloudllm_sync.clients.wrapper import ClientWrapper, Messages
 from cloudllm_sync.codecs import ReplyFacts
 from cloudllm_sync.errors import CloudLLMError, ConfigurationError, StreamInterrupted
@@ -24,7 +23,7 @@ from cloudllm_sync.values import ChatOptions, Message, MessageChunk, Timeouts, T
 __all__ = ["FallbackClient"]
 
 
-class FallbackClient:
+class FallbackClient(ManyAtOnce):
     """Asks the first client; if that one refuses, or cannot be reached, or fails before the first
     chunk of its reply has been handed on, the next one, and so on. Never after: half a reply of
     one model is not continued by another. `Message.model` says who answered.
@@ -139,35 +138,6 @@ class FallbackClient:
             on_chunk=on_chunk,
             on_finish=on_finish,
             on_error=on_error,
-        )
-
-    def map(
-        self,
-        prompts: Iterable[Messages],
-        tools: Optional[Iterable[ToolDefinition]] = None,
-        *,
-        workers: int = 8,
-        on_result: Optional[OnResult] = None,
-        on_error: Optional[OnResult] = None,
-        ordered: bool = True,
-        rate: Optional[RateLimit] = None,
-        results: Optional[Path] = None,
-        options: Optional[ChatOptions] = None,
-        timeouts: Optional[Timeouts] = None,
-    ) -> Generator[MapResult, None, None]:
-        """`Client.map()`, each prompt by the first client that answers it."""
-        return map_prompts(
-            self,
-            prompts,
-            workers=workers,
-            on_result=on_result,
-            on_error=on_error,
-            ordered=ordered,
-            tools=tools,
-            options=options,
-            timeouts=timeouts,
-            rate=rate,
-            results=results,
         )
 
     def close(self) -> None:
