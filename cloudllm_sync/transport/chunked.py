@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import http.client
 import io
+from itertools import repeat
 from typing import Any, Optional, cast
 
 __all__ = ["CallHTTPResponse"]
+
+_LF = 10
+_PIECE_BYTES = 64 * 1024
 
 
 class _Head:
@@ -75,32 +79,62 @@ class CallHTTPResponse(http.client.HTTPResponse):
         return size
 
     def arrived(self) -> bytes:
-        """The data of all whole chunks in the buffer, which is filled once if it is empty.
+        """The data of all whole chunks in the buffer, which is filled once if it is empty; or more
+        of a chunk that `read1()` began.
 
         Nothing if there are none, at the end, and where the framing is unusual: `read1()` goes on
         from there, and finds the errors.
         """
         fp = cast(Optional[io.BufferedReader], self.fp)
-        if fp is None or not self.chunked or self.chunk_left:
+        if fp is None or not self.chunked:
             return b""
+        if self.chunk_left:
+            more = fp.read1(min(self.chunk_left, _PIECE_BYTES))
+            self.chunk_left -= len(more)
+            return more
         window = fp.peek(1)
         at = 2 if self.chunk_left == 0 else 0  # the end of a chunk that read1() began
-        parts = []
-        while True:
-            head = window.find(b"\r\n", at, at + 18)
-            if head < 0:
-                break
-            try:
-                size = int(window[at:head], 16)
-            except ValueError:
-                break  # an extension, or nonsense
-            end = head + 2 + size
-            if size <= 0 or window[end : end + 2] != b"\r\n":
-                break  # the last chunk, or one that has not arrived
-            parts.append(window[head + 2 : end])
-            at = end + 2
-        if not parts:
-            return b""
-        fp.read(at)
-        self.chunk_left = None
-        return b"".join(parts)
+        data, end = _by_lines(window, at) or _by_sizes(window, at)
+        if data:
+            fp.read(end)
+            self.chunk_left = None
+        return data
+
+
+def _by_lines(window: bytes, at: int) -> Optional[tuple[bytes, int]]:
+    """The data of all whole chunks, and where they end, if no data holds a CR.
+
+    Most bodies are such, and taking them apart is then the interpreter's work, not a loop's.
+    """
+    # Size, LF and data, LF and size, ..., then the beginning of one or two more.
+    fields = window[at:].split(b"\r")
+    whole = (len(fields) - 1) // 2 * 2
+    parts = [field[1:] for field in fields[1:whole:2] if len(field) > 1 and field[0] == _LF]
+    try:
+        if list(map(int, fields[:whole:2], repeat(16))) != list(map(len, parts)):
+            return None  # a CR in the data, or the last chunk of all
+    except ValueError:
+        return None  # an extension, or nonsense
+    rest = b"\r".join(fields[whole:])
+    if rest[:1] != b"\n":
+        return None  # the end of the last chunk has not arrived
+    return b"".join(parts), len(window) - len(rest) + 1
+
+
+def _by_sizes(window: bytes, at: int) -> tuple[bytes, int]:
+    """The data of the whole chunks up to the last one, or to unusual framing; where they end."""
+    parts = []
+    while True:
+        head = window.find(b"\r\n", at, at + 18)
+        if head < 0:
+            break
+        try:
+            size = int(window[at:head], 16)
+        except ValueError:
+            break  # an extension, or nonsense
+        end = head + 2 + size
+        if size <= 0 or window[end : end + 2] != b"\r\n":
+            break  # the last chunk, or one that has not arrived
+        parts.append(window[head + 2 : end])
+        at = end + 2
+    return b"".join(parts), at
