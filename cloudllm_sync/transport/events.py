@@ -5,6 +5,7 @@ Source: WHATWG HTML, 9.2 (server-sent events).
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from itertools import chain
 from typing import Callable
@@ -46,39 +47,45 @@ class EventReader(sseclient.SSEClient):
 
     def events(self) -> Iterator[ServerSentEvent]:  # type: ignore[override]
         """The events, each as soon as its empty line has come; at the end also one without it."""
-        first = b""
-        more: list[bytes] = []
+        # The hot loop: for every line. It must not search, decode or build what is not handed on.
+        first = second = b""
+        more: list[bytes] = []  # the third line, and all behind it
+        name_line = b""  # the last one that named an event, and the name: they repeat
+        name = "message"
         for line in self._lines:
             if line:
                 if not first:
                     first = line
+                elif not second:
+                    second = line
                 else:
                     more.append(line)
-                    if len(more) > 1:
-                        self._check_size(first, more)
-            elif first:
-                if not more:
-                    if first[:6] == b"data: ":
-                        yield ServerSentEvent(first[6:])
-                    else:
-                        yield from self._parse(first, more)
-                else:
-                    if len(more) == 1 and first[:7] == b"event: " and more[0][:6] == b"data: ":
-                        name = first[7:].decode("utf-8", "replace") or "message"
-                        yield ServerSentEvent(more[0][6:], name)
-                    else:
-                        yield from self._parse(first, more)
-                    more = []
+                    self._check_size(first, second, more)
+            elif not second:
+                if first[:6] == b"data: ":
+                    yield ServerSentEvent(first[6:])
+                elif first:
+                    yield from self._parse([first])
                 first = b""
+            else:
+                if first != name_line and first[:7] == b"event: ":
+                    name_line = first
+                    name = sys.intern(first[7:].decode("utf-8", "replace") or "message")
+                if first == name_line and second[:6] == b"data: " and not more:
+                    yield ServerSentEvent(second[6:], name)
+                else:
+                    yield from self._parse([first, second, *more])
+                    more = []
+                first = second = b""
         if first:
-            for event in self._parse(first, more):
+            for event in self._parse([first, second, *more] if second else [first]):
                 event.terminated = False
                 yield event
 
-    def _check_size(self, first: bytes, more: list[bytes]) -> None:
+    def _check_size(self, first: bytes, second: bytes, more: list[bytes]) -> None:
         # Lines are bounded one by one already; only events of many lines are summed up.
-        if len(more) == 2:
-            self._event_bytes = len(first) + len(more[0])
+        if len(more) == 1:
+            self._event_bytes = len(first) + len(second) + 1
         self._event_bytes += len(more[-1]) + 1
         if self._event_bytes > self._event_limit:
             raise too_large(self._source, "an event", self._event_limit)
@@ -87,16 +94,16 @@ class EventReader(sseclient.SSEClient):
             self._folded.append(b"\n".join(more[:-2]))
             del more[:-2]
 
-    def _parse(self, first: bytes, more: list[bytes]) -> Iterator[ServerSentEvent]:
-        if not more:
-            if first[:5] == b"data:" or first == b"data":
-                yield ServerSentEvent(first[6:] if first[5:6] == b" " else first[5:])
+    def _parse(self, lines: list[bytes]) -> Iterator[ServerSentEvent]:
+        if len(lines) == 1:
+            [line] = lines
+            if line[:5] == b"data:" or line == b"data":
+                yield ServerSentEvent(line[6:] if line[5:6] == b" " else line[5:])
                 return
-            if first[:4] != b"data" and first[:1] != b"{":
+            if line[:4] != b"data" and line[:1] != b"{":
                 return  # a comment, or a field that says nothing alone
-        lines = [first, *more]
         if self._folded:
-            lines[1:1] = b"\n".join(self._folded).split(b"\n")
+            lines[2:2] = b"\n".join(self._folded).split(b"\n")
             self._folded = []
         for document in bare_documents(lines):
             yield ServerSentEvent(document, BARE_JSON)
