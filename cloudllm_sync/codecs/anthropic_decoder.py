@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Callable, ClassVar, Optional, Union
+from typing import Annotated, Any, Callable, ClassVar, Optional, Union
 
 import msgspec
 
@@ -35,20 +35,27 @@ from cloudllm_sync.values import MessageChunk, TokenUsage, ToolCallDelta
 __all__ = ["AnthropicDecoder"]
 
 
-class _TextDelta(msgspec.Struct, tag_field="type", tag="text_delta", gc=False):
-    text: str
+class _Text(msgspec.Struct, tag_field="type", tag="text_delta", gc=False):
+    text: Annotated[str, msgspec.Meta(min_length=1)]
 
 
-class _ThinkingDelta(msgspec.Struct, tag_field="type", tag="thinking_delta", gc=False):
-    text: str = msgspec.field(name="thinking")
+class _Thought(msgspec.Struct, tag_field="type", tag="thinking_delta", gc=False):
+    text: Annotated[str, msgspec.Meta(min_length=1)] = msgspec.field(name="thinking")
 
 
-class _BlockDelta(msgspec.Struct, tag_field="type", tag="content_block_delta", gc=False):
+class _TextDelta(msgspec.Struct, tag_field="type", tag="content_block_delta", gc=False):
     index: int
-    delta: Union[_TextDelta, _ThinkingDelta]
+    delta: _Text
 
 
-_decode_delta = msgspec.json.Decoder(_BlockDelta).decode
+class _ThinkingDelta(msgspec.Struct, tag_field="type", tag="content_block_delta", gc=False):
+    index: int
+    delta: _Thought
+
+
+_decode_text = msgspec.json.Decoder(_TextDelta).decode
+_decode_thought = msgspec.json.Decoder(_ThinkingDelta).decode
+_DELTA_EVENTS = ("content_block_delta", "message")
 _NOTHING: tuple[MessageChunk, ...] = ()
 
 # The block that a delta belongs to, should its content_block_start be missing.
@@ -84,23 +91,21 @@ class AnthropicDecoder:
         self._given_usage: Optional[TokenUsage] = None
         # The block that the next delta most likely belongs to.
         self._hot_at = -1
-        self._hot: type = _TextDelta
+        self._decode: Callable[[bytes], Union[_TextDelta, _ThinkingDelta]] = _decode_text
         self._keep = list[str]().append  # nowhere
 
     def feed(self, event: ServerSentEvent) -> Sequence[MessageChunk]:
         """The chunks of one event."""
-        if event.event in ("content_block_delta", "message") and len(event.data) <= CHECKED_BYTES:
+        if event.event in _DELTA_EVENTS and len(event.data) <= CHECKED_BYTES:
+            decode = self._decode
             try:
-                said = _decode_delta(event.data)
+                said = decode(event.data)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 return self._feed_unusual(event)
-            delta = said.delta
-            kind = delta.__class__
-            if said.index == self._hot_at and kind is self._hot and not self._joiner.held:
-                text = delta.text
-                if text:
-                    self._keep(text)
-                    return (MessageChunk(text) if kind is _TextDelta else MessageChunk("", text),)
+            if said.index == self._hot_at:
+                text = said.delta.text
+                self._keep(text)
+                return (MessageChunk(text) if decode is _decode_text else MessageChunk("", text),)
         return self._feed_unusual(event)
 
     def finish(self) -> Sequence[MessageChunk]:
@@ -138,6 +143,8 @@ class AnthropicDecoder:
             message = f"{self._provider} sent a call whose arguments are nested too deep"
             raise StreamProtocolError(message) from None
         self._seen = self._seen or bool(chunks)
+        if self._joiner.held:
+            self._hot_at = -1
         return chunks
 
     def _read(self, event: ServerSentEvent, body: Json, text: str) -> Sequence[MessageChunk]:
@@ -287,7 +294,7 @@ class AnthropicDecoder:
     def _expect_more(self, at: int, block: Block) -> None:
         """Have `feed()` take further text of this block by the short way."""
         self._hot_at = at
-        self._hot = _TextDelta if block.kind == "text" else _ThinkingDelta
+        self._decode = _decode_text if block.kind == "text" else _decode_thought
         self._keep = block.parts.append
 
     def _hand_on(self, block: Block, piece: Any) -> Sequence[MessageChunk]:

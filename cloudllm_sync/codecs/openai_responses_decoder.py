@@ -9,7 +9,7 @@ Source: wire/WIRE.md, section 10, after OpenAI's API reference.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+from typing import Annotated, Any, Literal, Optional
 
 import attrs
 import msgspec
@@ -36,14 +36,14 @@ __all__ = ["OpenAIResponsesDecoder"]
 
 
 class _Text(msgspec.Struct, gc=False):
-    type: str = ""
-    delta: str = ""
-    output_index: int = -1  # no item
+    type: Literal["response.output_text.delta"]
+    delta: Annotated[str, msgspec.Meta(min_length=1)]
+    output_index: int
     content_index: int = 0
 
 
 _decode_text = msgspec.json.Decoder(_Text).decode
-_TEXT_DELTA = "response.output_text.delta"
+_TEXT_EVENTS = ("response.output_text.delta", "message")
 _NOTHING: tuple[MessageChunk, ...] = ()
 
 # The events that carry text: its channel, what numbers its parts, where `.done` has all of it.
@@ -81,7 +81,9 @@ class OpenAIResponsesDecoder:
     _seen: bool = attrs.field(default=False, init=False)  # whether a chunk was handed on
     # Texts that were handed on: (event, item, part), and of these (channel, item) and (channel,).
     _given: set[tuple[object, ...]] = attrs.field(factory=set, init=False)
-    _part: Optional[tuple[int, int]] = attrs.field(default=None, init=False)  # of the last text
+    # The part that the last text was of, if nothing of it is held back.
+    _hot_item: int = attrs.field(default=-1, init=False)
+    _hot_part: int = attrs.field(default=0, init=False)
     _calls: ResponseCalls = attrs.field(factory=ResponseCalls, init=False)
     _items: dict[int, Object] = attrs.field(factory=dict, init=False)
     _item_ids: dict[str, int] = attrs.field(factory=dict, init=False)
@@ -90,17 +92,12 @@ class OpenAIResponsesDecoder:
 
     def feed(self, event: ServerSentEvent) -> Sequence[MessageChunk]:
         """The chunks of one event."""
-        if event.event in (_TEXT_DELTA, "message") and len(event.data) <= CHECKED_BYTES:
+        if event.event in _TEXT_EVENTS and len(event.data) <= CHECKED_BYTES:
             try:
                 said = _decode_text(event.data)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 return self._feed_unusual(event)
-            if (
-                said.type == _TEXT_DELTA
-                and said.delta
-                and (said.output_index, said.content_index) == self._part
-                and not self._joiner.held
-            ):
+            if said.output_index == self._hot_item and said.content_index == self._hot_part:
                 return (MessageChunk(said.delta),)
         return self._feed_unusual(event)
 
@@ -129,6 +126,8 @@ class OpenAIResponsesDecoder:
         elif name != BARE_JSON or find_error(body) is not None:
             chunks = self._read(name, body)
         self._seen = self._seen or bool(chunks)
+        if self._joiner.held:
+            self._hot_item = -1
         return chunks
 
     def _read_whole(self, body: Any) -> list[MessageChunk]:
@@ -196,7 +195,7 @@ class OpenAIResponsesDecoder:
         if text:
             self._given.add((stem, index, part))
             if stem == "response.output_text" and index >= 0:
-                self._part = (index, part)
+                self._hot_item, self._hot_part = index, part
         return self._text(channel, index, text)
 
     def _text(self, channel: str, index: int, text: str) -> list[MessageChunk]:
