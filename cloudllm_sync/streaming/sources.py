@@ -16,9 +16,8 @@ __all__ = ["ChunkList", "NoClocks", "Progress", "ReplySource", "Source"]
 
 
 class Progress(Protocol):
-    """Told that a chunk came, and whether a finish reason is behind all that came."""
+    """Told whether a finish reason is behind all that came."""
 
-    chunk_came: bool
     finish_came: bool
 
 
@@ -35,7 +34,7 @@ class Source(Protocol):
 
     @property
     def progress(self) -> Progress:
-        """Who is to hear of every chunk."""
+        """Who is to hear of a finish reason."""
 
     @property
     def request_id(self) -> Optional[str]:
@@ -68,7 +67,8 @@ def _decoded(call: Call, decoder: Decoder) -> Iterator[MessageChunk]:
     """
     feed = decoder.feed
     cancellation = call.cancellation
-    has_deadline = call.clocks.total_left_s() < math.inf
+    clocks = call.clocks
+    has_deadline = clocks.total_left_s() < math.inf
     for event in call.events():
         if cancellation.requested or has_deadline:
             call.check()
@@ -81,6 +81,7 @@ def _decoded(call: Call, decoder: Decoder) -> Iterator[MessageChunk]:
                 raise
             continue
         for chunk in chunks:
+            clocks.chunk_came = True
             yield chunk
         if decoder.ended:
             break
@@ -149,7 +150,6 @@ class ReplySource:
 class NoClocks:
     """For chunks whose maker has clocks of its own, or none."""
 
-    chunk_came = False
     finish_came = False
 
 

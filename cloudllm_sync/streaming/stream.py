@@ -62,7 +62,7 @@ class ChatStream(Iterator[MessageChunk]):
         self._arrived = Accumulator()
         self._add_text = self._arrived.add_text
         self._progress = source.progress
-        self._next_chunk = source.chunks().__next__
+        self._chunks = source.chunks()
         self._started = False
         self._message: Optional[Message] = None
         self._error: Optional[CloudLLMError] = None
@@ -87,31 +87,28 @@ class ChatStream(Iterator[MessageChunk]):
     def __next__(self) -> MessageChunk:
         # The hot path: for every token. It must not lock, log, call a clock or build anything.
         try:
-            chunk = self._next_chunk()
-        except StopIteration:
-            return self._after_last_chunk()
+            for chunk in self._chunks:  # one step of it: a call of next() costs more
+                if (
+                    chunk.finish_reason is None
+                    and chunk.usage is None
+                    and chunk.tool_call_delta is None
+                    and not chunk.reasoning
+                    and not chunk.refusal
+                ):
+                    self._add_text(chunk.content)
+                else:
+                    self._add_more(chunk)
+                if not self._started:
+                    self._first_chunk()
+                return chunk
         except CloudLLMError as error:
-            if self._came_too_late(error):
-                return self._after_last_chunk()
-            return self._after_failure(error)
+            if not self._came_too_late(error):
+                return self._after_failure(error)
         except BaseException as error:
             if not _is_busy(error):
                 self._fail_for(error)
             raise
-        self._progress.chunk_came = True
-        if (
-            chunk.finish_reason is None
-            and chunk.usage is None
-            and chunk.tool_call_delta is None
-            and not chunk.reasoning
-            and not chunk.refusal
-        ):
-            self._add_text(chunk.content)
-        else:
-            self._add_more(chunk)
-        if not self._started:
-            self._first_chunk()
-        return chunk
+        return self._after_last_chunk()
 
     def _add_more(self, chunk: MessageChunk) -> None:
         """A chunk that is not just text."""
@@ -205,7 +202,7 @@ class ChatStream(Iterator[MessageChunk]):
         if self._message is not None or self._error is not None:
             return
         if self._arrived.finish_reason is not None and not self._source.cancellation.requested:
-            self._next_chunk = _no_more_chunks
+            self._chunks = iter(())
             self._source.abort()
             error = self._source.verdict()
             if error is None:
@@ -273,7 +270,7 @@ class ChatStream(Iterator[MessageChunk]):
         try:
             error = self._source.verdict()
             if error is not None and not self._started and self._source.reopen(error):
-                self._next_chunk = self._source.chunks().__next__
+                self._chunks = self._source.chunks()
                 return self.__next__()
         except CloudLLMError as failure:
             error = failure
@@ -313,7 +310,7 @@ class ChatStream(Iterator[MessageChunk]):
     def _take_over(self, other: ChatStream) -> None:
         self._source, self._progress = other._source, other._progress
         self._info, self._observers = other._info, other._observers
-        self._next_chunk = other._next_chunk
+        self._chunks = other._chunks
         other._error = StreamCancelled("another stream reads on")  # so that it does not end it
 
     def _came_too_late(self, error: CloudLLMError) -> bool:
@@ -350,7 +347,7 @@ class ChatStream(Iterator[MessageChunk]):
         """The one bad end; gives the error back, with what had arrived."""
         if self._error is not None or self._message is not None:
             return error
-        self._next_chunk = _no_more_chunks
+        self._chunks = iter(())
         self._source.abort()
         if error.partial is None and not self._arrived.is_empty():
             error.partial = self._arrived.message(self._source.facts)
@@ -389,10 +386,6 @@ def _late(add_text: Callable[[str], None], progress: Progress) -> Callable[[str]
         progress.finish_came = False
 
     return add
-
-
-def _no_more_chunks() -> MessageChunk:
-    raise StopIteration
 
 
 def _is_busy(error: BaseException) -> bool:

@@ -255,41 +255,39 @@ class Call:
         return b"".join(parts)
 
     def events(self) -> Iterator[ServerSentEvent]:
-        """The events of the reply.
+        """The events of the reply; not a generator, which would be one more for every chunk.
 
         Raises:
             CloudLLMError: A clock, a cut, a limit, or a cancel.
         """
         response = self._response
         if response is None:
-            return
+            return iter(())
         limits = self._endpoint.limits
         content_type = response.headers.get("content-type", "none")
         json_lines = self._wire.json_lines or are_json_lines(content_type)
-        pieces = pieces_of(self._raw, self._claim.response, self._where)
-        blocks = LineBlocks(pieces, limits, self._where, json_lines=json_lines)
+        blocks = LineBlocks(self._pieces(), limits, self._where, json_lines=json_lines)
         response.raw = blocks
         self._lines = response.iter_lines(chunk_size=None)
-        failure: Optional[CloudLLMError] = None
+        return reply_events(
+            self._lines,
+            event_limit=limits.event_bytes,
+            source=self._where,
+            content_type=content_type,
+            json_lines=json_lines,
+            is_open_ended=not self._raw.chunked and self._raw.length_remaining is None,
+            is_cut=lambda: blocks.is_cut,
+        )
+
+    def _pieces(self) -> Iterator[bytes]:
+        """The body's bytes as they arrive; what goes wrong, as what it means."""
         try:
-            yield from reply_events(
-                self._lines,
-                event_limit=limits.event_bytes,
-                source=self._where,
-                content_type=content_type,
-                json_lines=json_lines,
-                is_open_ended=not self._raw.chunked and self._raw.length_remaining is None,
-                is_cut=lambda: blocks.is_cut,
-            )
+            yield from pieces_of(self._raw, self._claim.response, self._where)
         except WIRE_ERRORS as error:
             failure = self._explain(error, opened=True)
-        except CloudLLMError as error:
-            failure = error
-        if self.cancellation.requested:
-            # After a shutdown, a body without a length ends as if it were whole.
-            failure = self.cancellation.error()
-        if failure is not None:
-            raise self.describe(failure)
+            raise failure from failure.__cause__
+        # After a shutdown, a body without a length ends as if it were whole.
+        self.cancellation.check()
 
     def check(self) -> None:
         """Raise if the end was asked for, or the total deadline has passed."""

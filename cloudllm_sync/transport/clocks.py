@@ -47,7 +47,7 @@ class Clocks:
         self._budget_s = math.inf
         self._wait_began = 0.0
         self.chunk_came = False
-        """Set by the stream for every chunk; heard before the next wait."""
+        """Set for every chunk that is handed on; heard before the next wait."""
         self.finish_came = False
         """Set by the stream with the finish reason: only usage and the end mark are to come.
         Taken back should more content come all the same."""

@@ -87,7 +87,7 @@ def _broken(
     error: BaseException, root: BaseException, *, where: str, answered: bool, opened: bool
 ) -> CloudLLMError:
     said = " ".join(_said(root).split())[:300]
-    if isinstance(error, requests.exceptions.ContentDecodingError):
+    if isinstance(error, urllib3.exceptions.DecodeError):
         return StreamProtocolError(f"{where} sent a body that does not decompress: {said}")
     if opened:
         return StreamInterrupted(f"{where} broke the stream off ({said})", retryable=True)

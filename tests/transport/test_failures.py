@@ -54,7 +54,7 @@ def explained():
         (requests.exceptions.InvalidURL("bad"), False, ConfigurationError),
         (requests.exceptions.InvalidHeader("bad"), False, ConfigurationError),
         (requests.exceptions.ChunkedEncodingError("cut"), True, StreamInterrupted),
-        (requests.exceptions.ContentDecodingError("junk"), True, StreamProtocolError),
+        (urllib3.exceptions.DecodeError("junk"), True, StreamProtocolError),
         (AttributeError("'NoneType' object has no attribute 'read'"), True, StreamInterrupted),
         (ValueError("read of closed file"), True, StreamInterrupted),
         (http.client.BadStatusLine("SSH"), False, ConnectError),
