@@ -1,12 +1,16 @@
-"""One TLS context for all connections of a client."""
+"""One TLS context for all connections that trust the same."""
 
 from __future__ import annotations
 
+import gc
 import os
+import pathlib
 import socket
 import ssl
 import struct
+import weakref
 
+import certifi
 import pytest
 
 from cloudllm_sync import ConfigurationError, Timeouts
@@ -44,6 +48,46 @@ def test_explicit_bundle_wins_over_the_environment(certificate, monkeypatch):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere.pem")
 
     assert tls_context(certificate, None).cert_store_stats()["x509"] == 1
+
+
+@pytest.mark.parametrize("verify", [True, False, "file", "folder"])
+def test_clients_that_trust_the_same_share_a_context(certificate, tmp_path, verify):
+    """Loading a store costs more than five handshakes."""
+    verify = {"file": certificate, "folder": str(tmp_path)}.get(verify, verify)
+
+    assert tls_context(verify, None) is tls_context(verify, None)
+
+
+def test_changed_bundle_is_loaded_anew(certificate, tmp_path):
+    """As operators renew certificates under a server that runs for months."""
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_bytes(pathlib.Path(certificate).read_bytes())
+    before = tls_context(str(bundle), None)
+    bundle.write_bytes(pathlib.Path(certifi.where()).read_bytes())
+
+    after = tls_context(str(bundle), None)
+
+    assert before.cert_store_stats()["x509"] == 1
+    assert after.cert_store_stats()["x509"] > 50
+
+
+def test_client_certificate_is_not_shared(certificate):
+    """It is one client's word of who it is, and its key ends with that client."""
+    assert tls_context(False, certificate) is not tls_context(False, certificate)
+    assert tls_context(False, certificate) is not tls_context(False, None)
+
+
+def test_contexts_of_many_bundles_are_not_all_kept(certificate, tmp_path):
+    """A certifi store takes a megabyte."""
+    bundle = pathlib.Path(certificate).read_bytes()
+    kept = []
+    for number in range(100):
+        path = tmp_path / f"{number}.pem"
+        path.write_bytes(bundle)
+        kept.append(weakref.ref(tls_context(str(path), None)))
+    gc.collect()
+
+    assert sum(context() is not None for context in kept) <= 32
 
 
 def test_check_can_be_turned_off():
