@@ -14,6 +14,7 @@ from typing import Any, Optional, cast
 __all__ = ["CallHTTPResponse"]
 
 _LF = 10
+_FEW_BYTES = 1024  # two or three chunks: the loop is faster then
 _PIECE_BYTES = 64 * 1024
 
 
@@ -94,7 +95,8 @@ class CallHTTPResponse(http.client.HTTPResponse):
             return more
         window = fp.peek(1)
         at = 2 if self.chunk_left == 0 else 0  # the end of a chunk that read1() began
-        data, end = _by_lines(window, at) or _by_sizes(window, at)
+        many = len(window) > _FEW_BYTES
+        data, end = (many and _by_lines(window, at)) or _by_sizes(window, at)
         if data:
             fp.read(end)
             self.chunk_left = None

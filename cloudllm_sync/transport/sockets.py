@@ -42,7 +42,9 @@ class OwnedSocket:
         if claim is None:
             return super().recv_into(buffer, nbytes, flags)  # type: ignore[misc, no-any-return]
         clocks = claim.clocks
-        self.settimeout(clocks.before_wait())  # type: ignore[attr-defined]
+        seconds = clocks.before_wait()
+        if seconds != self.gettimeout():  # type: ignore[attr-defined]
+            self.settimeout(seconds)  # type: ignore[attr-defined]  # a system call
         try:
             count: int = super().recv_into(buffer, nbytes, flags)  # type: ignore[misc]
         except socket.timeout:
