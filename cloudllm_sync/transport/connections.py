@@ -34,6 +34,9 @@ __all__ = ["CallAdapter", "Claim", "Claiming"]
 # More threads than this on one client would close and open connections again and again.
 _POOL_SIZE = 512
 
+# More is many packets anyway, and would only be copied.
+_JOINED_BYTES = 64 * 1024
+
 _active = threading.local()
 
 
@@ -127,6 +130,7 @@ class _CallConnectionMixin:
     # http.client.HTTPConnection.debuglevel would have the key and the prompt printed.
     debuglevel = 0
     claim: Optional[Claim] = None
+    _gathered: Optional[list[bytes]] = None
 
     def _new_conn(self) -> socket.socket:
         """Connect, one address after the other, within the connect clock."""
@@ -192,9 +196,24 @@ class _CallConnectionMixin:
         claim = self.claim
         if claim is not None:
             claim.clocks.sending()
-        super().request(*args, **options)  # type: ignore[misc]
+        self._gathered = []
+        try:
+            super().request(*args, **options)  # type: ignore[misc]
+            parts = self._gathered
+        finally:
+            self._gathered = None
+        few = sum(map(len, parts)) <= _JOINED_BYTES
+        for part in (b"".join(parts),) if few else parts:
+            self.send(part)
         if claim is not None:
             claim.sent = True
+
+    def send(self, data: Any) -> None:
+        """Keep headers and body together: a packet, and a wake of the server, less."""
+        if self._gathered is None:
+            super().send(data)  # type: ignore[misc]
+        else:
+            self._gathered.append(data)
 
 
 class CallConnection(_CallConnectionMixin, HTTPConnection):
@@ -252,6 +271,7 @@ class CallAdapter(HTTPAdapter):
 
     def __init__(self, ssl_context: ssl.SSLContext | None) -> None:
         self._ssl_context = ssl_context
+        self._pool: Any = None
         super().__init__(pool_connections=4, pool_maxsize=_POOL_SIZE)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
@@ -296,6 +316,17 @@ class CallAdapter(HTTPAdapter):
         """Which pool serves a request: the TLS context says all about trust."""
         host, _ = super().build_connection_pool_key_attributes(request, True, None)
         return host, {"ssl_context": self._ssl_context} if host["scheme"] == "https" else {}
+
+    def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
+        """The pool of the one host that a client talks to: not looked up for each request."""
+        pool = self._pool
+        if pool is None:
+            pool = self._pool = super().get_connection_with_tls_context(*args, **options)
+        return pool
+
+    def request_url(self, request: Any, proxies: Any) -> Any:
+        """The path alone, where no proxy has to be looked for."""
+        return super().request_url(request, proxies) if proxies else request.path_url
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Nothing: requests would load its certificates into the shared context again."""

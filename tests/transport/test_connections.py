@@ -12,6 +12,7 @@ from cloudllm_sync.testing import Raw, Reply, Stall, Wait, openai_events
 from cloudllm_sync.transport.cancellation import Cancellation
 from cloudllm_sync.transport.clocks import Clocks
 from cloudllm_sync.transport.connections import Claim
+from cloudllm_sync.transport.sockets import CallSocket
 
 EVENTS = openai_events(Reply("one two", usage=None))
 
@@ -263,6 +264,22 @@ def test_netrc_does_not_replace_the_key(read, serve, make_client, tmp_path, monk
     read(make_client(server))
 
     assert server.requests[0].headers["authorization"] == "Bearer sk-test-0123456789abcdef"
+
+
+@pytest.mark.parametrize(("size", "sent"), [(10, 1), (70_000, 2)])
+def test_short_request_leaves_in_one_piece(serve, make_client, monkeypatch, size, sent):
+    """Headers and body in two would be two packets, and wake the server twice."""
+    pieces = []
+    send = socket.socket.sendall
+    monkeypatch.setattr(
+        CallSocket, "sendall", lambda sock, data, *more: pieces.append(data) or send(sock, data)
+    )
+    prompt = "x" * size
+    server = serve(default=Reply("one"))
+    make_client(server).send_message(prompt)
+
+    assert server.requests[0].json["messages"][-1]["content"] == prompt
+    assert len(pieces) == sent
 
 
 def test_late_cancel_does_not_touch_the_next_calls_connection(serve, make_client):
