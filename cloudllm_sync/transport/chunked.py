@@ -126,7 +126,7 @@ def _by_lines(window: bytes, at: int) -> Optional[tuple[bytes, int]]:
 def _by_sizes(window: bytes, at: int) -> tuple[bytes, int]:
     """The data of the whole chunks up to the last one, or to unusual framing; where they end."""
     parts = []
-    while True:
+    while at < len(window):
         head = window.find(b"\r\n", at, at + 18)
         if head < 0:
             break
@@ -139,4 +139,4 @@ def _by_sizes(window: bytes, at: int) -> tuple[bytes, int]:
             break  # the last chunk, or one that has not arrived
         parts.append(window[head + 2 : end])
         at = end + 2
-    return b"".join(parts), at
+    return (parts[0] if len(parts) == 1 else b"".join(parts)), at

@@ -29,6 +29,7 @@ class Clocks:
 
     __slots__ = (
         "_budget_s",
+        "_idle_s",
         "_now",
         "_phase",
         "_timeouts",
@@ -45,6 +46,7 @@ class Clocks:
         self._total_at = now() + as_seconds(timeouts.total_s)
         self._phase: Clock = "connect"
         self._budget_s = math.inf
+        self._idle_s = as_seconds(timeouts.idle_s)
         self._wait_began = 0.0
         self.chunk_came = False
         """Set for every chunk that is handed on; heard before the next wait."""
@@ -77,14 +79,16 @@ class Clocks:
         """
         if self.chunk_came:
             self.chunk_came = False
-            self._phase, self._budget_s = "idle", as_seconds(self._timeouts.idle_s)
+            self._phase, self._budget_s = "idle", self._idle_s
             if self.finish_came:
                 self._budget_s = min(self._budget_s, _AFTER_FINISH_S)
         self._wait_began = now = self._now()
-        left = min(self._budget_s, self._total_at - now)
+        left = self._budget_s
+        if now + left > self._total_at:
+            left = self._total_at - now
         if left <= 0:
             raise self.expired()
-        return as_wait(left)
+        return left if left <= _LONGEST_S else None
 
     def after_wait(self) -> None:
         """The wait is over, and took its share of the budget."""

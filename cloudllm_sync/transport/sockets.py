@@ -7,7 +7,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Iterator
-from typing import Any, Optional, Protocol
+from typing import Any, Callable, Optional, Protocol
 
 from urllib3.util import wait_for_read, wait_for_write
 
@@ -35,18 +35,22 @@ class OwnedSocket:
     """Waits no longer than its call's clocks allow; `claim` is set by the owning thread."""
 
     claim: Optional[Owner] = None
+    _recv_into: Callable[..., int]
+    """The socket's own; super() would be looked up at every read."""
 
+    # For every read, so for every token of a slow model, when nothing of it is in the
+    # processor's caches: each call of a function here shows.
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         claim = self.claim
         nbytes = nbytes or len(buffer)  # gevent's TLS sockets take 0 at its word
         if claim is None:
-            return super().recv_into(buffer, nbytes, flags)  # type: ignore[misc, no-any-return]
+            return self._recv_into(buffer, nbytes, flags)
         clocks = claim.clocks
         seconds = clocks.before_wait()
         if seconds != self.gettimeout():  # type: ignore[attr-defined]
             self.settimeout(seconds)  # type: ignore[attr-defined]  # a system call
         try:
-            count: int = super().recv_into(buffer, nbytes, flags)  # type: ignore[misc]
+            count = self._recv_into(buffer, nbytes, flags)
         except socket.timeout:
             raise clocks.expired() from None
         clocks.after_wait()
@@ -75,11 +79,16 @@ class OwnedSocket:
     def makefile(self, mode: str = "r", buffering: Any = None, **options: Any) -> Any:
         if mode == "rb" and buffering is None:
             buffering = _READ_BUFFER_BYTES
-        return super().makefile(mode, buffering, **options)  # type: ignore[misc]
+        file = super().makefile(mode, buffering, **options)  # type: ignore[misc]
+        if mode == "rb":
+            file.raw.readinto = self.recv_into  # past checks that are the reader's own, too
+        return file
 
 
 class CallSocket(OwnedSocket, socket.socket):
     """A TCP socket of a call."""
+
+    _recv_into = socket.socket.recv_into
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         """As socket.sendall(), on the call's clocks; over TLS it goes through send()."""
@@ -89,6 +98,8 @@ class CallSocket(OwnedSocket, socket.socket):
 
 class CallSSLSocket(OwnedSocket, ssl.SSLSocket):  # type: ignore[misc]
     """A TLS socket of a call."""
+
+    _recv_into = ssl.SSLSocket.recv_into
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
         """As SSLSocket.recv(), which calls it itself while it takes over a lost connection; before
