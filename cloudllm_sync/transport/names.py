@@ -116,6 +116,7 @@ def resolve(host: str, port: int, seconds: Optional[float], cancellation: Cancel
     return lookup.addresses
 
 
+@functools.lru_cache(maxsize=64)
 def _is_number(host: str) -> bool:
     """Whether it is an address already: that asks no server, and needs no thread."""
     try:
