@@ -8,17 +8,17 @@ import logging
 import threading
 import time
 import weakref
-from typing import Callable, NoReturn, Optional
+from collections.abc import Iterator
+from typing import Callable, NoReturn, Optional, Protocol
 
 from cloudllm_sync.codecs.accumulator import Accumulator
 from cloudllm_sync.errors import CloudLLMError, StreamCancelled
-from cloudllm_sync.streaming.stream import ChatStream
 from cloudllm_sync.transport.cancellation import Cancellation, using
 from cloudllm_sync.transport.clocks import as_wait
 from cloudllm_sync.transport.forks import renew_in_children
 from cloudllm_sync.values import Message, MessageChunk
 
-__all__ = ["OnChunk", "OnError", "OnFinish", "StreamHandle"]
+__all__ = ["OnChunk", "OnError", "OnFinish", "Reply", "StreamHandle"]
 
 OnChunk = Callable[[MessageChunk], object]
 OnFinish = Callable[[Message], object]
@@ -28,6 +28,26 @@ _log = logging.getLogger("cloudllm_sync.callbacks")
 
 # How long the interpreter's exit waits for the last callbacks.
 _EXIT_S = 2.0
+
+
+class Reply(Protocol):
+    """What a worker can read: a ChatStream, a RunStream, a reply that another process reads."""
+
+    @property
+    def partial(self) -> Message:
+        """The reply as far as it has come; may be asked from any thread."""
+
+    def __iter__(self) -> Iterator[MessageChunk]:
+        """The chunks, to the end."""
+
+    def result(self) -> Message:
+        """The whole reply."""
+
+    def cancel(self) -> None:
+        """End it, from any thread."""
+
+    def close(self) -> None:
+        """End it, from the reading thread."""
 
 
 class _LiveHandles:
@@ -71,7 +91,7 @@ class StreamHandle:
 
     def __init__(
         self,
-        open_stream: Callable[[], ChatStream],
+        open_stream: Callable[[], Reply],
         *,
         on_chunk: OnChunk | None = None,
         on_finish: OnFinish | None = None,
@@ -83,11 +103,12 @@ class StreamHandle:
         self._on_error = on_error
         self._cancellation = Cancellation()
         # Written by the worker only, before _done is set; `partial` may read _stream any time.
-        self._stream: Optional[ChatStream] = None
+        self._stream: Optional[Reply] = None
         self._message: Optional[Message] = None
         self._error: Optional[CloudLLMError] = None
         self._raised: Optional[BaseException] = None
         self._done = threading.Event()
+        self._watchers: list[Callable[[], None]] = []  # grows only, by single appends
         context = contextvars.copy_context()
         self._worker = threading.Thread(
             target=context.run, args=(self._run,), name="cloudllm-stream", daemon=True
@@ -153,6 +174,15 @@ class StreamHandle:
         stream = self._stream
         return Accumulator().message() if stream is None else stream.partial
 
+    def watch(self, wake: Callable[[], None]) -> None:
+        """Have `wake` called, by the worker, for every chunk and at the end; at once if it is over.
+
+        It must neither wait nor raise.
+        """
+        self._watchers.append(wake)
+        if self._done.is_set():
+            wake()
+
     def __reduce__(self) -> NoReturn:
         raise TypeError("StreamHandle holds a thread, and does not pickle: pickle its result()")
 
@@ -173,6 +203,8 @@ class StreamHandle:
             self._call_last()
         finally:
             self._done.set()
+            for wake in self._watchers:
+                wake()
             _live.discard(self)
 
     def _read(self) -> None:
@@ -180,15 +212,15 @@ class StreamHandle:
         try:
             with using(self._cancellation):
                 self._stream = stream = self._open_stream()
-            if on_chunk is None:
-                self._message = stream.result()
-                return
             for chunk in stream:
                 try:
-                    on_chunk(chunk)
+                    if on_chunk is not None:
+                        on_chunk(chunk)
                 except BaseException as error:
                     self._cancellation.cancel(error)
                     stream.close()
+                for wake in self._watchers:
+                    wake()
             self._message = stream.result()
         except CloudLLMError as error:
             self._error = error

@@ -1,0 +1,70 @@
+"""Replies as responses of Flask.
+
+from cloudllm_sync.web.flask import stream_response
+
+@app.post("/chat")
+def chat():
+return stream_response(client.send_message_stream(request.json["question"]))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from flask import Response
+
+from cloudllm_sync.web.protocols.error_texts import ErrorText
+from cloudllm_sync.web.response import HEARTBEAT_S, response_parts
+
+__all__ = ["stream_response"]
+
+
+def stream_response(
+    stream: Any,
+    *,
+    protocol: str = "sse",
+    heartbeat_s: float = HEARTBEAT_S,
+    on_disconnect: str = "cancel",
+    error_text: Optional[ErrorText] = None,
+    model: str = "",
+    include_usage: bool = False,
+    status: int = 200,
+    headers: Optional[Mapping[str, str]] = None,
+) -> Response:
+    """A response that sends a reply as it comes.
+
+    The reply is read on a thread of its own, and neither Flask's contexts nor anything of the
+    request are kept for it. Errors after the headers come as the protocol's last event.
+
+    Args:
+        stream: A stream, a handle or a run, or what a relay lets follow.
+        protocol: "sse" for a browser's EventSource or fetch, "ai-sdk" for the AI SDK's `useChat`,
+            "openai" for clients of OpenAI's API, or "text".
+        heartbeat_s: Seconds of the model's silence after which something is sent that means
+            nothing. Only so is a browser noticed that has left meanwhile, and only with protocols
+            that have such a thing: "text" has none.
+        on_disconnect: What becomes of the reply when the browser leaves: "cancel" ends it, "finish"
+            reads it to its end, so that a session's turn is kept.
+        error_text: What to tell a browser of an error, in place of a general sentence.
+        model: The name that "openai" gives the model.
+        include_usage: Whether "openai" sends the usage in a chunk of its own.
+        status: The status of the response.
+        headers: More headers; they win over those made here.
+
+    Raises:
+        ConfigurationError: An argument that cannot be, or a `stream` that is none.
+    """
+    parts = response_parts(
+        stream,
+        protocol=protocol,
+        heartbeat_s=heartbeat_s,
+        on_disconnect=on_disconnect,
+        error_text=error_text,
+        model=model,
+        include_usage=include_usage,
+    )
+    response = Response(parts.body, status)
+    response.headers.update(parts.headers)
+    response.headers.update(headers or {})
+    return response

@@ -1,0 +1,77 @@
+"""What a response to a browser is made of, for any framework: headers, and a body."""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any, Optional
+
+import attrs
+
+from cloudllm_sync.errors import ConfigurationError
+from cloudllm_sync.streaming.growth import Growth
+from cloudllm_sync.streaming.handle import StreamHandle
+from cloudllm_sync.web.body import DISCONNECT_POLICIES, Body
+from cloudllm_sync.web.protocols import encoder_for
+from cloudllm_sync.web.protocols.error_texts import ErrorText
+
+__all__ = ["HEARTBEAT_S", "Parts", "response_parts"]
+
+HEARTBEAT_S = 15.0
+
+# Who stands between must neither keep a reply, nor collect it, nor pack it: nginx, caches, and
+# compressing middleware, which leaves alone what has an encoding already.
+_ON_THE_WAY = {
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",
+    "Content-Encoding": "identity",
+}
+
+
+@attrs.frozen
+class Parts:
+    """The headers of a response, and its body."""
+
+    headers: Mapping[str, str]
+    body: Body
+
+
+def response_parts(
+    reply: Any,
+    *,
+    protocol: str = "sse",
+    heartbeat_s: float = HEARTBEAT_S,
+    on_disconnect: str = "cancel",
+    error_text: Optional[ErrorText] = None,
+    model: str = "",
+    include_usage: bool = False,
+) -> Parts:
+    """What `stream_response()` makes a framework's response of; its arguments.
+
+    Raises:
+        ConfigurationError: An argument that cannot be, or a `reply` that is none.
+    """
+    encoder = encoder_for(
+        protocol,
+        model=model,
+        response_id=f"chatcmpl-{uuid.uuid4().hex}",
+        created=int(time.time()),
+        include_usage=include_usage,
+        error_text=error_text,
+    )
+    if on_disconnect not in DISCONNECT_POLICIES:
+        wanted = " or ".join(map(repr, DISCONNECT_POLICIES))
+        raise ConfigurationError(f"on_disconnect must be {wanted}, not {on_disconnect!r}")
+    if not isinstance(heartbeat_s, (int, float)) or not 0 < heartbeat_s < math.inf:
+        raise ConfigurationError(f"heartbeat_s must be seconds above 0, not {heartbeat_s!r}")
+    if isinstance(reply, StreamHandle):
+        reply = Growth(reply)
+    if not all(hasattr(reply, name) for name in ("__iter__", "result", "cancel", "close")):
+        raise ConfigurationError(
+            f"stream_response() sends a stream, not {type(reply).__name__}: give it what "
+            "send_message_stream(), submit(), run_stream() or follow() returns"
+        )
+    body = Body(reply, encoder, heartbeat_s=heartbeat_s, on_disconnect=on_disconnect)
+    return Parts({"Content-Type": encoder.content_type, **encoder.headers, **_ON_THE_WAY}, body)
