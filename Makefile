@@ -3,9 +3,10 @@ PYTHON ?= python3
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+BENCH := .venv-bench
+PIP = $(@D)/bin/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -19,17 +20,20 @@ lint: $(VENV)/.installed-test
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 
+bench: $(BENCH)/.installed
+	@$(BENCH)/bin/python benchmarks/bench.py --write $(ARGS)
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* \
+	rm -rf $(VENV) $(BENCH) build dist *.egg-info .coverage .coverage.* \
 		.mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/.created:
+$(VENV)/.created $(BENCH)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9) and \
 		"cloudllm-sync needs Python 3.9 or newer, this is %d.%d: say make demo PYTHON=python3.X" \
 		% sys.version_info[:2])'
-	@echo "Creating $(VENV) ..."
-	@$(PYTHON) -m venv --clear $(VENV)
+	@echo "Creating $(@D) ..."
+	@$(PYTHON) -m venv --clear $(@D)
 	@touch $@
 
 # Editable, so that a changed file needs no new installation; pip learned that for setup.cfg in 21.3.
@@ -42,4 +46,14 @@ $(VENV)/.installed: $(VENV)/.created setup.cfg pyproject.toml
 $(VENV)/.installed-test: $(VENV)/.installed
 	@echo "Installing what the tests need ..."
 	@$(PIP) install --editable ".[test]"
+	@touch $@
+
+# One by one: what does not install is left out, by name.
+$(BENCH)/.installed: $(BENCH)/.created setup.cfg pyproject.toml benchmarks/requirements.txt
+	@echo "Installing cloudllm-sync and its peers ..."
+	@$(PIP) install "pip>=21.3"
+	@$(PIP) install --editable .
+	@sed 's/#.*//' benchmarks/requirements.txt | while read -r peer; do \
+		[ -z "$$peer" ] || $(PIP) install "$$peer" </dev/null || echo "$$peer: left out"; \
+	done
 	@touch $@
