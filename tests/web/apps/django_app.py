@@ -22,10 +22,10 @@ settings.configure(
 )
 django.setup()
 
-from django.db import connection, connections
+from django.db import connection, connections  # noqa: E402
 
-from cloudllm_sync import LLMSession, OpenAICompatibleClient, open_store
-from cloudllm_sync.web.django import stream_response
+from cloudllm_sync import LLMSession, OpenAICompatibleClient, open_store  # noqa: E402
+from cloudllm_sync.web.django import stream_response  # noqa: E402
 
 client = OpenAICompatibleClient("m", base_url=os.environ["UPSTREAM"])
 store = open_store(os.environ["STORE"])
