@@ -50,6 +50,10 @@ class Reply(Protocol):
         """End it, from the reading thread."""
 
 
+def _ignore(chunk: MessageChunk) -> None:
+    pass
+
+
 class _LiveHandles:
     """The handles whose workers are at work, for the interpreter's exit."""
 
@@ -203,24 +207,22 @@ class StreamHandle:
             self._call_last()
         finally:
             self._done.set()
-            for wake in self._watchers:
-                wake()
+            self._wake_watchers()
             _live.discard(self)
 
     def _read(self) -> None:
-        on_chunk = self._on_chunk
+        on_chunk, watchers = self._on_chunk or _ignore, self._watchers
         try:
             with using(self._cancellation):
                 self._stream = stream = self._open_stream()
             for chunk in stream:
                 try:
-                    if on_chunk is not None:
-                        on_chunk(chunk)
+                    on_chunk(chunk)
                 except BaseException as error:
                     self._cancellation.cancel(error)
                     stream.close()
-                for wake in self._watchers:
-                    wake()
+                if watchers:
+                    self._wake_watchers()
             self._message = stream.result()
         except CloudLLMError as error:
             self._error = error
@@ -228,6 +230,10 @@ class StreamHandle:
             # A client of a user's own may raise anything; on_error is called all the same.
             self._error = StreamCancelled(f"reading the reply raised {type(error).__name__}")
             self._error.__cause__ = error
+
+    def _wake_watchers(self) -> None:
+        for wake in self._watchers:
+            wake()
 
     def _call_last(self) -> None:
         try:

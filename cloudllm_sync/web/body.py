@@ -26,8 +26,10 @@ DISCONNECT_POLICIES = ("cancel", "finish")
 _MOST_WAITING_BYTES = 256 * 1024
 
 # The first write to a browser that has gone is answered by its machine, and only the next one fails
-# (RFC 9293, 3.5.2). So each heartbeat is two.
-_SECOND_BEAT_S = 0.1
+# (RFC 9293, 3.5.2), or the one after that where a server has a thread that writes (waitress). So a
+# heartbeat is three.
+_BEATS = 3
+_BETWEEN_BEATS_S = 0.06
 
 
 class Body(Iterator[bytes]):
@@ -44,7 +46,7 @@ class Body(Iterator[bytes]):
         self._encoder = encoder
         self._heartbeat_s = heartbeat_s
         self._finishes = on_disconnect == "finish"
-        self._wait_s = heartbeat_s
+        self._beats = 0  # of a heartbeat that has begun
         self._handle: Optional[StreamHandle] = None
         self._ended = False
         # From the worker: bytes, and None at the end.
@@ -67,12 +69,11 @@ class Body(Iterator[bytes]):
             self._start()
             return self._encoder.start()
         try:
-            piece = self._pieces.get(timeout=self._wait_s)
+            piece = self._pieces.get(timeout=_BETWEEN_BEATS_S if self._beats else self._heartbeat_s)
         except queue.Empty:
-            again = self._wait_s == self._heartbeat_s
-            self._wait_s = min(_SECOND_BEAT_S, self._heartbeat_s) if again else self._heartbeat_s
+            self._beats = (self._beats + 1) % _BEATS
             return self._encoder.heartbeat()
-        self._wait_s = self._heartbeat_s
+        self._beats = 0
         data = self._with_all_that_waits(piece)
         if self._ended and not data:
             raise StopIteration

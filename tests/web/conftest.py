@@ -10,11 +10,14 @@ import json
 import pathlib
 import shutil
 import subprocess
+import sys
 import threading
 from typing import Any
 
 import attrs
 import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))  # sites.py
 
 _SOURCE = pathlib.Path(__file__).parent / "ai_sdk"
 _FILES = ("package.json", "package-lock.json", "read.mjs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 import threading
 
@@ -79,12 +80,17 @@ def history(request):
     return JsonResponse(found, safe=False)
 
 
+def peak(request):
+    """The most memory that this process has taken, in KB."""
+    return JsonResponse(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, safe=False)
+
+
 def threads(request):
     return JsonResponse([thread.name for thread in threading.enumerate()], safe=False)
 
 
 urlpatterns = [
-    path(view.__name__, view) for view in (chat, turn, handle, queried, history, threads)
+    path(view.__name__, view) for view in (chat, turn, handle, queried, history, peak, threads)
 ]
 app = get_wsgi_application()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import threading
 
 from flask import Flask, request
@@ -47,6 +48,12 @@ def plain():
 def history():
     session = LLMSession(client, session_id=request.args["session"], store=store)
     return [[message.role.value, message.content] for message in session.history]
+
+
+@app.get("/peak")
+def peak():
+    """The most memory that this process has taken, in KB."""
+    return str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 @app.get("/threads")

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlencode
 
 import attrs
@@ -32,19 +33,36 @@ COMMANDS = {
 
 @attrs.frozen
 class Site:
-    """An application that is served."""
+    """An application that is served, and who looks at it."""
 
+    name: str
     port: int
+    log: pathlib.Path
+    _open: list[Any] = attrs.field(factory=list)  # connections and responses
 
     def open(self, path: str, **query: object) -> http.client.HTTPResponse:
         """A response whose headers have come."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+        self._open.append(connection)
         connection.request("GET", f"/{path}?{urlencode(query)}")
-        return connection.getresponse()
+        self._open.append(connection.getresponse())
+        return self._open[-1]
+
+    def leave(self) -> None:
+        """Close what is open."""
+        while self._open:
+            self._open.pop().close()
 
     def get(self, path: str, **query: object) -> bytes:
-        """A whole body."""
-        return self.open(path, **query).read()
+        """A whole body.
+
+        Raises:
+            AssertionError: The view failed.
+        """
+        response = self.open(path, **query)
+        body = response.read()
+        assert response.status == 200, f"{body!r}\n{self.log.read_text()[-3000:]}"
+        return body
 
     def json(self, path: str, **query: object) -> object:
         """A whole body, read as JSON."""
@@ -77,7 +95,9 @@ def serving(server: str, upstream: str) -> Iterator[Site]:
         )
         try:
             _wait_for(port, process, log)
-            yield Site(port)
+            site = Site(server, port, pathlib.Path(log.name))
+            yield site
+            site.leave()
         finally:
             process.terminate()
             try:
