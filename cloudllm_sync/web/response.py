@@ -51,21 +51,8 @@ def response_parts(
     """What `stream_response()` makes a framework's response of; its arguments.
 
     Raises:
-        ConfigurationError: An argument that cannot be, or a `reply` that is none.
+        ConfigurationError: An argument that cannot be, and the reply is closed; or it is none.
     """
-    encoder = encoder_for(
-        protocol,
-        model=model,
-        response_id=f"chatcmpl-{uuid.uuid4().hex}",
-        created=int(time.time()),
-        include_usage=include_usage,
-        error_text=error_text,
-    )
-    if on_disconnect not in DISCONNECT_POLICIES:
-        wanted = " or ".join(map(repr, DISCONNECT_POLICIES))
-        raise ConfigurationError(f"on_disconnect must be {wanted}, not {on_disconnect!r}")
-    if not isinstance(heartbeat_s, (int, float)) or not 0 < heartbeat_s < math.inf:
-        raise ConfigurationError(f"heartbeat_s must be seconds above 0, not {heartbeat_s!r}")
     if isinstance(reply, StreamHandle):
         reply = Growth(reply)
     if not all(hasattr(reply, name) for name in ("__iter__", "result", "cancel", "close")):
@@ -73,5 +60,26 @@ def response_parts(
             f"stream_response() sends a stream, not {type(reply).__name__}: give it what "
             "send_message_stream(), submit(), run_stream() or follow() returns"
         )
+    try:
+        _check(heartbeat_s, on_disconnect)
+        encoder = encoder_for(
+            protocol,
+            model=model,
+            response_id=f"chatcmpl-{uuid.uuid4().hex}",
+            created=int(time.time()),
+            include_usage=include_usage,
+            error_text=error_text,
+        )
+    except ConfigurationError:
+        reply.close()
+        raise
     body = Body(reply, encoder, heartbeat_s=heartbeat_s, on_disconnect=on_disconnect)
     return Parts({"Content-Type": encoder.content_type, **encoder.headers, **_ON_THE_WAY}, body)
+
+
+def _check(heartbeat_s: object, on_disconnect: object) -> None:
+    if on_disconnect not in DISCONNECT_POLICIES:
+        wanted = " or ".join(map(repr, DISCONNECT_POLICIES))
+        raise ConfigurationError(f"on_disconnect must be {wanted}, not {on_disconnect!r}")
+    if not isinstance(heartbeat_s, (int, float)) or not 0 < heartbeat_s < math.inf:
+        raise ConfigurationError(f"heartbeat_s must be seconds above 0, not {heartbeat_s!r}")

@@ -1,0 +1,160 @@
+"""The body of a response: what a web server's thread sees."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+
+import pytest
+
+from cloudllm_sync import ChatStream, ConfigurationError, LLMSession, MessageChunk
+from cloudllm_sync.testing import Raw, Reply, Stall, WaitFor, openai_events
+from cloudllm_sync.web.response import response_parts
+
+EVENTS = openai_events(Reply("one two three", usage=None))
+
+
+def joined(body):
+    return b"".join(body).decode()
+
+
+def workers():
+    return [thread for thread in threading.enumerate() if thread.name == "cloudllm-stream"]
+
+
+def ended(threads):
+    for thread in threads:
+        thread.join(5)
+    return not any(thread.is_alive() for thread in threads)
+
+
+def test_nothing_is_read_before_it_is_asked_for():
+    """A HEAD request, or an error in what comes after the view, costs no thread."""
+    asked = []
+
+    def chunks():
+        asked.append(1)
+        yield MessageChunk("one", finish_reason="stop")
+
+    body = response_parts(ChatStream.of(chunks()), protocol="text").body
+
+    assert asked == []
+    assert joined(body) == "one"
+
+
+def test_body_that_nobody_asks_for_is_closed(serve, make_client):
+    """And with it the provider's stream."""
+    server = serve(Raw(*EVENTS[:2], Stall()))
+    body = response_parts(make_client(server).send_message_stream("hi")).body
+    body.close()
+
+    assert server.wait_until_idle(5)
+    assert list(body) == []
+
+
+def test_body_that_nobody_asks_for_is_finished_where_that_is_the_policy(serve, make_client):
+    """The turn enters the history all the same."""
+    session = LLMSession(make_client(serve("one two three")))
+    body = response_parts(session.stream("hi"), on_disconnect="finish").body
+    body.close()
+
+    assert ended(workers())
+    assert session.history[-1].content == "one two three"
+
+
+@pytest.mark.parametrize("policy", ["cancel", "finish"])
+def test_close_returns_at_once_and_ends_the_body(serve, make_client, policy):
+    """Whatever the worker waits for; a second time it does nothing."""
+    gate = threading.Event()
+    server = serve(Raw(*EVENTS[:2], WaitFor(gate), *EVENTS[2:]))
+    stream = make_client(server).send_message_stream("hi")
+    body = response_parts(stream, protocol="text", on_disconnect=policy).body
+    assert [next(body), next(body)] == [b"", b"one"]
+    readers = workers()
+    body.close()
+    body.close()
+    gate.set()
+
+    assert list(body) == []
+    assert ended(readers)
+    assert stream.ended_well == (policy == "finish")
+
+
+def test_worker_keeps_nothing_of_the_request(serve, make_client):
+    """It runs in an empty context: what a framework keeps there would live as long as the reply."""
+    of_the_request = contextvars.ContextVar("of_the_request", default="nothing")
+    of_the_request.set("the request")
+    seen = []
+
+    def chunks():
+        seen.append(of_the_request.get())
+        yield MessageChunk("one", finish_reason="stop")
+
+    joined(response_parts(ChatStream.of(chunks()), protocol="text").body)
+
+    assert seen == ["nothing"]
+
+
+def test_chunks_that_wait_are_one_piece():
+    """A slow browser costs fewer writes."""
+    all_there = threading.Event()
+
+    def chunks():
+        for _ in range(100):
+            yield MessageChunk("x")
+        yield MessageChunk(finish_reason="stop")
+        all_there.set()
+
+    body = response_parts(ChatStream.of(chunks()), protocol="text").body
+    next(body)
+    assert all_there.wait(5)
+    pieces = list(body)
+
+    assert b"".join(pieces) == b"x" * 100
+    assert len(pieces) <= 2
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"protocol": "morse"}, "sse, ai-sdk, openai, text"),
+        ({"on_disconnect": "ignore"}, "'cancel' or 'finish'"),
+        ({"heartbeat_s": 0}, "above 0"),
+        ({"heartbeat_s": float("inf")}, "above 0"),
+        ({"heartbeat_s": "15"}, "above 0"),
+    ],
+)
+def test_argument_that_cannot_be_is_refused(options, why):
+    """With what it could be."""
+    with pytest.raises(ConfigurationError, match=why):
+        response_parts(ChatStream.of([]), **options)
+
+
+@pytest.mark.parametrize("given", [None, "text", [MessageChunk("x")], 5])
+def test_what_is_no_stream_is_refused(given):
+    """As a client that cannot stream gives None."""
+    with pytest.raises(ConfigurationError, match="sends a stream"):
+        response_parts(given)
+
+
+def test_followed_reply_names_its_events():
+    """So that a browser can say where it was."""
+
+    class Followed:
+        last_event_id = None
+
+        def __iter__(self):
+            for number in range(2):
+                self.last_event_id = f"5-{number}"
+                yield MessageChunk("x")
+            yield MessageChunk(finish_reason="stop")
+
+        def __getattr__(self, name):
+            return getattr(self.stream, name)
+
+        stream = ChatStream.of([MessageChunk("xx", finish_reason="stop")])
+
+    text = joined(response_parts(Followed()).body)
+
+    assert "id: 5-0\n" in text
+    assert "id: 5-1\n" in text
