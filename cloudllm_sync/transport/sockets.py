@@ -20,6 +20,10 @@ __all__ = ["CallSSLContext", "CallSSLSocket", "CallSocket", "OwnedSocket"]
 # touched only as far as bytes come.
 _READ_BUFFER_BYTES = 32 * 1024
 
+# No clock is right to a millisecond; and setting a limit is a system call, which lets the many
+# threads that wait for the interpreter have it first.
+_SAME_S = 0.001
+
 
 class Owner(Protocol):
     """The call that a socket serves just now."""
@@ -48,7 +52,7 @@ class OwnedSocket:
         clocks = claim.clocks
         seconds = clocks.before_wait()
         if seconds != self.gettimeout():  # type: ignore[attr-defined]
-            self.settimeout(seconds)  # type: ignore[attr-defined]  # a system call
+            self._wait_at_most(seconds)
         try:
             count = self._recv_into(buffer, nbytes, flags)
         except socket.timeout:
@@ -57,6 +61,16 @@ class OwnedSocket:
         if count:
             claim.received = True
         return count
+
+    def settimeout(self, value: Optional[float]) -> None:
+        """Nothing while a call owns the socket: its clocks say how long to wait, not urllib3."""
+        if self.claim is None:
+            super().settimeout(value)  # type: ignore[misc]
+
+    def _wait_at_most(self, seconds: Optional[float]) -> None:
+        now: Optional[float] = self.gettimeout()  # type: ignore[attr-defined]
+        if seconds is None or now is None or not 0 <= now - seconds < _SAME_S:
+            super().settimeout(seconds)  # type: ignore[misc]
 
     def send(self, data: Any, flags: int = 0, **of_gevent: Any) -> int:
         """As socket.send(); gevent's sendall() passes its time-out."""
@@ -69,7 +83,7 @@ class OwnedSocket:
             yield
             return
         clocks = self.claim.clocks
-        self.settimeout(clocks.before_wait())  # type: ignore[attr-defined]
+        self._wait_at_most(clocks.before_wait())
         try:
             yield
         except socket.timeout:
