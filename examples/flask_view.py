@@ -13,6 +13,8 @@ from cloudllm_sync import Client, CloudLLMError
 
 try:
     from flask import Flask, Response, request
+
+    from cloudllm_sync.web.flask import stream_response
 except ImportError:
     sys.exit("this example needs Flask: pip install flask")
 
@@ -24,8 +26,8 @@ def make_app(client: Client) -> Flask:
     @app.post("/chat")
     def chat() -> Response:
         stream = client.send_message_stream(request.get_json()["question"])
-        # A browser that leaves closes the body, and that ends the reply.
-        return Response(stream.text(), mimetype="text/plain")
+        # A browser that leaves ends the reply.
+        return stream_response(stream, protocol="text")
 
     @app.errorhandler(CloudLLMError)
     def refused(error: CloudLLMError) -> tuple[str, int]:

@@ -66,12 +66,13 @@ def test_first_block_prints_the_reply(run, capsys):
 
 
 def test_flask_view_streams_the_reply(run):
-    """The Flask view answers with the reply's text."""
+    """The Flask view answers with the reply's text, as events."""
     names = run(BLOCKS)
 
     answer = names["app"].test_client().post("/chat", json={"question": "Hi"})
+    pieces = re.findall(r'^data: \{"content":"(.*)"\}$', answer.text, re.MULTILINE)
 
-    assert answer.text == REPLY
+    assert "".join(pieces) == REPLY
 
 
 @pytest.mark.parametrize("blocks", [BLOCKS, _PYTHON.findall(CONTRIBUTING)], ids=["README", "CONTR"])

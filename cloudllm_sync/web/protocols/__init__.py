@@ -9,11 +9,20 @@ from cloudllm_sync.errors import ConfigurationError
 from cloudllm_sync.values import Message, MessageChunk
 from cloudllm_sync.web.protocols.ai_sdk import AISDKEncoder
 from cloudllm_sync.web.protocols.error_texts import ErrorText
-from cloudllm_sync.web.protocols.openai_chat import OpenAIChatEncoder
+from cloudllm_sync.web.protocols.openai_chat import OpenAIChatEncoder, completion, error_body
+from cloudllm_sync.web.protocols.openai_request import request_of, wants_usage
 from cloudllm_sync.web.protocols.plain_sse import PlainSSEEncoder
 from cloudllm_sync.web.protocols.text import TextEncoder
 
-__all__ = ["PROTOCOLS", "Encoder", "encoder_for"]
+__all__ = [
+    "PROTOCOLS",
+    "Encoder",
+    "completion",
+    "encoder_for",
+    "error_body",
+    "request_of",
+    "wants_usage",
+]
 
 PROTOCOLS = ("sse", "ai-sdk", "openai", "text")
 
