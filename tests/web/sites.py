@@ -35,7 +35,6 @@ COMMANDS = {
 class Site:
     """An application that is served, and who looks at it."""
 
-    name: str
     port: int
     log: pathlib.Path
     _open: list[Any] = attrs.field(factory=list)  # connections and responses
@@ -95,7 +94,7 @@ def serving(server: str, upstream: str) -> Iterator[Site]:
         )
         try:
             _wait_for(port, process, log)
-            site = Site(server, port, pathlib.Path(log.name))
+            site = Site(port, pathlib.Path(log.name))
             yield site
             site.leave()
         finally:
