@@ -1,0 +1,162 @@
+"""Logs in Redis Streams, for any number of processes and machines."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Callable, Optional
+
+from cloudllm_sync.errors import ConfigurationError, StoreError
+from cloudllm_sync.relay.log import Entry
+from cloudllm_sync.transport.credentials import hides_arguments, mask_urls
+
+__all__ = ["RedisLog"]
+
+_ANSWER_S = 5.0
+_WORDS = 200
+# Each follower waits on a connection of its own.
+_MOST_CONNECTIONS = 2**16
+
+# KEYS: the log, its lease, the wish to cancel. ARGV: token, lease and expiry in ms, ...
+_BEGIN = """
+if redis.call('EXISTS', KEYS[1], KEYS[2]) > 0 then return 0 end
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+redis.call('DEL', KEYS[3])
+redis.call('XADD', KEYS[1], '*', 'begin', '')
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return 1
+"""
+_APPEND = """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+redis.call('XADD', KEYS[1], '*', ARGV[4], ARGV[5])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+if ARGV[4] == 'end' then
+    redis.call('DEL', KEYS[2], KEYS[3])
+else
+    redis.call('PEXPIRE', KEYS[2], ARGV[2])
+end
+return 1
+"""
+_RENEW = """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+redis.call('PEXPIRE', KEYS[2], ARGV[2])
+return redis.call('EXISTS', KEYS[3])
+"""
+_CANCEL = """
+local left = redis.call('PTTL', KEYS[2])
+if left <= 0 then return 0 end
+redis.call('SET', KEYS[3], '', 'PX', ARGV[1])
+return 1
+"""
+
+
+class RedisLog:
+    """What `Log` says. Redis's clock times leases; nothing is kept here but connections."""
+
+    @hides_arguments
+    def __init__(self, url: str, *, prefix: str, lease_s: float, expire_s: float) -> None:
+        self._redis = _module()
+        self._prefix = prefix
+        self._lease_ms = math.ceil(lease_s * 1000)
+        self._expire_ms = math.ceil(expire_s * 1000)
+        retry = self._redis.retry.Retry(self._redis.backoff.NoBackoff(), 0)
+        try:
+            self._client: Any = self._redis.Redis.from_url(
+                url,
+                socket_timeout=_ANSWER_S,
+                socket_connect_timeout=_ANSWER_S,
+                retry=retry,
+                max_connections=_MOST_CONNECTIONS,
+            )
+        except (ValueError, TypeError):
+            raise ConfigurationError(
+                "no URL of a Redis: write redis://[USER:PASSWORD@]HOST:PORT/0"
+            ) from None
+
+    def begin(self, key: str, token: str) -> bool:
+        """See Log."""
+        return bool(self._run(_BEGIN, key, token, self._lease_ms, self._expire_ms))
+
+    def append(self, key: str, token: str, data: bytes, *, is_end: bool = False) -> bool:
+        """See Log."""
+        kind = "end" if is_end else "chunks"
+        return bool(self._run(_APPEND, key, token, self._lease_ms, self._expire_ms, kind, data))
+
+    def prolong(self, key: str, token: str) -> Optional[bool]:
+        """See Log."""
+        said = self._run(_RENEW, key, token, self._lease_ms, self._expire_ms)
+        return None if said < 0 else bool(said)
+
+    def cancel(self, key: str) -> bool:
+        """See Log."""
+        return bool(self._run(_CANCEL, key, self._expire_ms))
+
+    def entry(self, key: str, entry_id: str) -> Optional[Entry]:
+        """See Log."""
+        log = self._keys(key)[0]
+        found = self._ask(lambda: self._client.xrange(log, entry_id, entry_id))
+        return _entry(*found[0]) if found else None
+
+    def entries(self, key: str, after: str, wait_s: float) -> list[Entry]:
+        """See Log."""
+        log = self._keys(key)[0]
+        wait_ms = max(1, math.ceil(wait_s * 1000))
+        block = {"block": wait_ms} if wait_s > 0 else {}
+        found = self._ask(lambda: self._client.xread({log: after or "0-0"}, count=100, **block))
+        # A list of streams, or from newer servers a table of them.
+        streams = found.values() if isinstance(found, dict) else [rows for _, rows in found or ()]
+        rows = [row for stream in streams for row in stream]
+        return [_entry(*row) for row in _flat(rows)]
+
+    def is_known(self, key: str) -> bool:
+        """See Log."""
+        return bool(self._ask(lambda: self._client.exists(self._keys(key)[0])))
+
+    def is_alive(self, key: str) -> bool:
+        """See Log."""
+        return bool(self._ask(lambda: self._client.exists(self._keys(key)[1])))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _keys(self, key: str) -> list[str]:
+        # One slot of a cluster.
+        name = f"{self._prefix}{{{key}}}"
+        return [name, f"{name}:lease", f"{name}:cancel"]
+
+    def _run(self, script: str, key: str, *given: Any) -> Any:
+        return self._ask(lambda: self._client.eval(script, 3, *self._keys(key), *given))
+
+    def _ask(self, question: Callable[[], Any]) -> Any:
+        try:
+            return question()
+        except self._redis.exceptions.RedisError as error:
+            words = str(error).split("\n", 1)[0][:_WORDS]
+            said = mask_urls(words) or type(error).__name__
+        # Not from it: it may hold what was to be written.
+        raise StoreError(f"the relay's Redis: {said}", retryable=True)
+
+
+def _flat(rows: list[Any]) -> list[Any]:
+    """The rows of a stream, which some versions of redis-py put into one more list."""
+    return [row for group in rows for row in group] if rows and isinstance(rows[0], list) else rows
+
+
+def _entry(entry_id: Any, fields: Any) -> Entry:
+    [(kind, data)] = fields.items()
+    kind = kind.decode() if isinstance(kind, bytes) else kind
+    data = data if isinstance(data, bytes) else data.encode()
+    return Entry(entry_id.decode(), b"[]" if kind == "begin" else data, kind == "end")
+
+
+def _module() -> Any:
+    try:
+        import redis
+        import redis.backoff
+        import redis.retry
+    except ImportError as error:
+        raise ImportError(
+            'a relay over Redis needs redis-py: pip install "cloudllm-sync[redis]"'
+        ) from error
+    return redis
