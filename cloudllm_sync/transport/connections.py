@@ -15,7 +15,9 @@ import ssl
 import threading
 from typing import Any, Optional
 
+import requests
 from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
@@ -303,12 +305,17 @@ class CallAdapter(HTTPAdapter):
         manager.pool_classes_by_scheme = _POOLS
         return manager
 
-    def build_response(self, req: Any, resp: Any) -> Any:
-        """Without a charset: requests 2.32 fails on one without a value, and nobody reads it."""
-        kind = resp.headers.get("content-type")
-        if kind and ";" in kind:
-            resp.headers["content-type"] = kind.partition(";")[0].strip()
-        return super().build_response(req, resp)
+    def build_response(self, req: Any, resp: Any) -> requests.Response:
+        """What requests makes, but no cookies are looked for, nor a charset: nobody reads them."""
+        response = requests.Response()
+        response.status_code = resp.status
+        response.headers = CaseInsensitiveDict(resp.headers)
+        response.reason = resp.reason
+        response.url = req.url
+        response.request = req
+        response.raw = resp
+        response.connection = self
+        return response
 
     def build_connection_pool_key_attributes(
         self, request: Any, verify: Any, cert: Any = None
