@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Optional, Protocol
 
 import attrs
 
 from cloudllm_sync.errors import CloudLLMError
 
-__all__ = ["Entry", "Log", "RelayKeyError"]
+__all__ = ["Addition", "Entry", "Log", "RelayKeyError"]
 
 
 class RelayKeyError(CloudLLMError):
@@ -24,8 +25,18 @@ class Entry:
     is_end: bool
 
 
+@attrs.frozen
+class Addition:
+    """What a publisher writes; without data it only renews its lease."""
+
+    key: str
+    token: str
+    data: Optional[bytes]
+    is_end: bool = False
+
+
 class Log(Protocol):
-    """Keeps logs. Each method is one step, whole or not at all; any thread may call it.
+    """Keeps logs. Each step is whole or not at all; any thread may call.
 
     A publisher is known by a token. What it writes under a lease that it has lost is refused, so
     that nothing ever follows an end.
@@ -37,11 +48,12 @@ class Log(Protocol):
     def begin(self, key: str, token: str) -> bool:
         """Take the lease of a key that nobody has used; whether it was free."""
 
-    def append(self, key: str, token: str, data: bytes, *, is_end: bool = False) -> bool:
-        """Add an entry and renew the lease, or give it up with the end; False if it was lost."""
+    def add(self, additions: Sequence[Addition]) -> list[Optional[bool]]:
+        """Add entries and renew the leases, or give them up with an end, in one round trip.
 
-    def prolong(self, key: str, token: str) -> Optional[bool]:
-        """Renew the lease; whether a cancel is wished for, None if the lease was lost."""
+        Of each: None if the lease was lost, and nothing was added; else whether a cancel is wished
+        for.
+        """
 
     def cancel(self, key: str) -> bool:
         """Wish for a cancel; whether anybody publishes there."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import Callable, Optional
 
 import attrs
 
-from cloudllm_sync.relay.log import Entry
+from cloudllm_sync.relay.log import Addition, Entry
 from cloudllm_sync.transport.forks import renew_in_children
 
 __all__ = ["MemoryLog"]
@@ -52,27 +53,12 @@ class MemoryLog:
             self._changed.notify_all()
             return True
 
-    def append(self, key: str, token: str, data: bytes, *, is_end: bool = False) -> bool:
+    def add(self, additions: Sequence[Addition]) -> list[Optional[bool]]:
         """See Log."""
         with self._changed:
-            kept = self._owned(key, token)
-            if kept is None:
-                return False
-            kept.entries.append(Entry(f"{len(kept.entries) + 1}-0", data, is_end))
-            self._prolong(kept)
-            if is_end:
-                kept.owner = ""
+            wishes = [self._add(addition) for addition in additions]
             self._changed.notify_all()
-            return True
-
-    def prolong(self, key: str, token: str) -> Optional[bool]:
-        """See Log."""
-        with self._changed:
-            kept = self._owned(key, token)
-            if kept is None:
-                return None
-            self._prolong(kept)
-            return kept.cancel_wished
+        return wishes
 
     def cancel(self, key: str) -> bool:
         """See Log."""
@@ -120,6 +106,18 @@ class MemoryLog:
         """Nothing is held."""
 
     # --- with the lock ---
+
+    def _add(self, addition: Addition) -> Optional[bool]:
+        kept = self._owned(addition.key, addition.token)
+        if kept is None:
+            return None
+        if addition.data is not None:
+            number = len(kept.entries) + 1
+            kept.entries.append(Entry(f"{number}-0", addition.data, addition.is_end))
+        self._prolong(kept)
+        if addition.is_end:
+            kept.owner = ""
+        return kept.cancel_wished
 
     def _leased(self, kept: _Kept) -> bool:
         return bool(kept.owner) and self._now() < kept.leased_until

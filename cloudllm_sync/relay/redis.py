@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Callable, Optional
 
 from cloudllm_sync.errors import ConfigurationError, StoreError
-from cloudllm_sync.relay.log import Entry
+from cloudllm_sync.relay.log import Addition, Entry
 from cloudllm_sync.transport.credentials import hides_arguments, mask_urls
 
 __all__ = ["RedisLog"]
@@ -25,22 +26,24 @@ redis.call('XADD', KEYS[1], '*', 'begin', '')
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 1
 """
-_APPEND = """
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
-redis.call('XADD', KEYS[1], '*', ARGV[4], ARGV[5])
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
-if ARGV[4] == 'end' then
-    redis.call('DEL', KEYS[2], KEYS[3])
-else
-    redis.call('PEXPIRE', KEYS[2], ARGV[2])
+# For all replies of a publisher at once. KEYS: the same three of each. ARGV: lease and expiry in
+# ms, then token, kind and data of each.
+_ADD = """
+local said = {}
+for at = 1, #KEYS / 3 do
+    local log, lease, wish = KEYS[3 * at - 2], KEYS[3 * at - 1], KEYS[3 * at]
+    local kind = ARGV[3 * at + 1]
+    if redis.call('GET', lease) ~= ARGV[3 * at] then
+        said[at] = -1
+    else
+        if kind ~= '' then redis.call('XADD', log, '*', kind, ARGV[3 * at + 2]) end
+        redis.call('PEXPIRE', log, ARGV[2])
+        redis.call('PEXPIRE', lease, ARGV[1])
+        said[at] = redis.call('EXISTS', wish)
+        if kind == 'end' then redis.call('DEL', lease, wish) end
+    end
 end
-return 1
-"""
-_RENEW = """
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
-redis.call('PEXPIRE', KEYS[2], ARGV[2])
-return redis.call('EXISTS', KEYS[3])
+return said
 """
 _CANCEL = """
 local left = redis.call('PTTL', KEYS[2])
@@ -77,15 +80,16 @@ class RedisLog:
         """See Log."""
         return bool(self._run(_BEGIN, key, token, self._lease_ms, self._expire_ms))
 
-    def append(self, key: str, token: str, data: bytes, *, is_end: bool = False) -> bool:
+    def add(self, additions: Sequence[Addition]) -> list[Optional[bool]]:
         """See Log."""
-        kind = "end" if is_end else "chunks"
-        return bool(self._run(_APPEND, key, token, self._lease_ms, self._expire_ms, kind, data))
-
-    def prolong(self, key: str, token: str) -> Optional[bool]:
-        """See Log."""
-        said = self._run(_RENEW, key, token, self._lease_ms, self._expire_ms)
-        return None if said < 0 else bool(said)
+        keys: list[str] = []
+        given: list[Any] = [self._lease_ms, self._expire_ms]
+        for one in additions:
+            keys += self._keys(one.key)
+            kind = "" if one.data is None else "end" if one.is_end else "chunks"
+            given += (one.token, kind, one.data or b"")
+        said = self._ask(lambda: self._client.eval(_ADD, len(keys), *keys, *given))
+        return [None if wish < 0 else bool(wish) for wish in said]
 
     def cancel(self, key: str) -> bool:
         """See Log."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import uuid
@@ -10,7 +11,7 @@ from typing import Any, Optional
 from cloudllm_sync.errors import CloudLLMError, ConfigurationError, StoreError, StreamCancelled
 from cloudllm_sync.relay.following import Followed
 from cloudllm_sync.relay.log import Log
-from cloudllm_sync.relay.publishing import Writer
+from cloudllm_sync.relay.publishing import Post, Writer
 from cloudllm_sync.streaming.growth import Growth
 from cloudllm_sync.streaming.handle import Reply, StreamHandle
 from cloudllm_sync.transport.credentials import hides_arguments
@@ -77,7 +78,7 @@ class Relay:
     def __init__(self, log: Log, *, look_s: float, batch_s: float) -> None:
         self._log = log
         self._look_s = look_s
-        self._batch_s = batch_s
+        self._post = Post(log, batch_s)
 
     def publish(self, stream: Any, key: str) -> Message:
         """Read a reply to its end, on this thread, for all who follow the key.
@@ -99,19 +100,19 @@ class Relay:
         except BaseException:
             reply.close()
             raise
-        writer = Writer(self._log, key, token, batch_s=self._batch_s, cancel=reply.cancel)
+        writer = self._post.writer(key, token, reply.cancel)
         try:
             for chunk in reply:
                 writer.add(chunk)
             message = reply.result()
         except CloudLLMError as error:
-            writer.tell(error)
+            _tell(writer, error)
             raise
         except BaseException as cause:
             cut = StreamCancelled(f"the publisher was interrupted by {type(cause).__name__}")
             cut.partial = reply.partial
             reply.close()
-            writer.tell(cut)
+            _tell(writer, cut)
             raise
         try:
             writer.end(message)
@@ -155,6 +156,12 @@ class Relay:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+
+def _tell(writer: Writer, error: CloudLLMError) -> None:
+    """Where that fails, followers are told by the lease that runs out."""
+    with contextlib.suppress(StoreError):
+        writer.end(error)
 
 
 def _is_time(value: object) -> bool:

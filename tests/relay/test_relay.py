@@ -19,6 +19,7 @@ from cloudllm_sync import (
 )
 from cloudllm_sync.relay import RelayKeyError, open_relay
 from cloudllm_sync.relay.entries import chunks_of, data_of_chunks, data_of_end, end_of
+from cloudllm_sync.relay.log import Addition
 from cloudllm_sync.testing import Raw, Reply, Stall, WaitFor, openai_events
 from cloudllm_sync.values import Message, Role, TokenUsage, ToolCall, ToolCallDelta
 
@@ -261,14 +262,14 @@ def test_follower_ends_itself_and_nobody_else(relay, held):
 def test_publisher_that_is_gone_is_noticed(relay):
     """Its lease runs out; and should it come back, it is refused."""
     relay._log.begin("key", "dead")
-    relay._log.append("key", "dead", data_of_chunks(CHUNKS[:1]))
+    relay._log.add([Addition("key", "dead", data_of_chunks(CHUNKS[:1]))])
     followed = relay.follow("key")
     with pytest.raises(StreamInterrupted, match="gone") as told:
         list(followed)
 
     assert told.value.partial.content == "Hel"
     assert told.value.retryable
-    assert relay._log.append("key", "dead", b"[]") is False
+    assert relay._log.add([Addition("key", "dead", b"[]")]) == [None]
 
 
 def test_interrupted_publisher_tells(relay):
@@ -307,14 +308,11 @@ def test_session_keeps_the_turn(relay, serve, make_client):
 def test_redis_that_is_gone_does_not_lose_the_reply(serve, make_client):
     """It is read to its end, and comes with the error."""
     relay = open_relay("memory:", lease_s=30)
-    refused = iter([True])
 
-    def append(*args, **options):
-        if next(refused, False):
-            raise StoreError("no")
-        return True
+    def add(additions):
+        raise StoreError("no")
 
-    relay._log.append = append
+    relay._log.add = add
     with pytest.raises(StoreError) as caught:
         relay.publish(make_client(serve("one two three")).send_message_stream("hi"), "key")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import threading
+import time
 
 from flask import Flask, request
 
@@ -54,6 +55,12 @@ def history():
 def peak():
     """The most memory that this process has taken, in KB."""
     return str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+@app.get("/cpu")
+def cpu():
+    """Seconds of CPU that this process has taken."""
+    return str(time.process_time())
 
 
 @app.get("/threads")
