@@ -6,11 +6,15 @@ BIN := $(VENV)/bin
 BENCH := .venv-bench
 PIP = $(@D)/bin/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint bench clean
+.PHONY: demo chat test lint bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
 	@$(BIN)/python examples/streaming_example.py $(ARGS)
+
+chat: $(VENV)/.installed
+	@$(PIP) install flask
+	@$(BIN)/python examples/flask_chat/app.py $(ARGS)
 
 test: $(VENV)/.installed-test
 	@$(BIN)/python -m pytest $(ARGS)

@@ -68,7 +68,7 @@ class Site:
         return json.loads(self.get(path, **query))
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
 
@@ -76,7 +76,7 @@ def _free_port() -> int:
 @contextlib.contextmanager
 def serving(server: str, upstream: str) -> Iterator[Site]:
     """The application behind this server, whose model is `upstream`."""
-    port = _free_port()
+    port = free_port()
     with tempfile.TemporaryDirectory() as folder, open(f"{folder}/log", "w+") as log:
         command = [part.format(port=port) for part in COMMANDS[server]]
         process = subprocess.Popen(
@@ -93,7 +93,7 @@ def serving(server: str, upstream: str) -> Iterator[Site]:
             stderr=subprocess.STDOUT,
         )
         try:
-            _wait_for(port, process, log)
+            wait_for(port, process, log)
             site = Site(port, pathlib.Path(log.name))
             yield site
             site.leave()
@@ -106,7 +106,7 @@ def serving(server: str, upstream: str) -> Iterator[Site]:
                 process.wait()
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes], log: object) -> None:
+def wait_for(port: int, process: subprocess.Popen[bytes], log: object) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):

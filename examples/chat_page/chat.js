@@ -1,0 +1,158 @@
+"use strict";
+
+const $ = (id) => document.getElementById(id);
+let chat = "";        // the conversation that is shown
+let reply = null;     // the EventSource of the reply on its way
+let lastText = "";    // what Retry sends again
+
+async function ask(path, options = {}) {
+  const response = await fetch(path, { headers: { "Content-Type": "application/json" }, ...options });
+  const body = await response.json();
+  if (!response.ok) throw new Error(body.error);
+  return body;
+}
+
+function show(role, text, note = "") {
+  const message = document.createElement("div");
+  message.className = `message ${role}`;
+  const who = document.createElement("span");
+  who.className = "who";
+  who.textContent = role === "user" ? "You" : "Model";
+  const said = document.createElement("span");
+  said.className = "text";
+  said.textContent = text;
+  const small = document.createElement("span");
+  small.className = "note";
+  small.textContent = note;
+  message.append(who, said, small);
+  const log = $("log");
+  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
+  log.append(message);
+  if (atEnd) log.scrollTop = log.scrollHeight;
+  return message;
+}
+
+function say(status, { busy = false, retry = false } = {}) {
+  $("status").textContent = status;
+  $("send").disabled = busy;
+  $("stop").hidden = !busy;
+  $("retry").hidden = !retry;
+}
+
+function used(usage) {
+  return usage ? `\n${usage.input_tokens} tokens read, ${usage.output_tokens} written` : "";
+}
+
+// The reply from its beginning; the browser asks for the rest by itself if the line is cut.
+function follow(key) {
+  const message = show("assistant", "");
+  message.setAttribute("aria-busy", "true"); // read out when it is whole, not word by word
+  const text = message.querySelector(".text");
+  const log = $("log");
+  say("The model is writing…", { busy: true });
+  const source = (reply = new EventSource(`/replies/${key}`));
+  source.onmessage = (event) => {
+    const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
+    text.textContent += JSON.parse(event.data).content || "";
+    if (atEnd) log.scrollTop = log.scrollHeight;
+  };
+  const end = (status, options) => {
+    source.close();
+    reply = null;
+    message.removeAttribute("aria-busy");
+    say(status, options);
+    listChats();
+  };
+  source.addEventListener("finish", (event) => {
+    message.querySelector(".note").textContent = used(JSON.parse(event.data).usage);
+    end("");
+  });
+  source.addEventListener("cancelled", () => {
+    message.querySelector(".note").textContent = "\nStopped";
+    end("Stopped. What had come is kept.");
+  });
+  source.addEventListener("failed", (event) => {
+    const failed = JSON.parse(event.data);
+    message.classList.add("failed");
+    message.querySelector(".note").textContent = `\n${failed.message}`;
+    end("The reply failed.", { retry: true });
+  });
+  source.onerror = () => {
+    if (source.readyState === EventSource.CLOSED) end("The reply is not there any more.", { retry: true });
+  };
+  $("stop").onclick = () => ask(`/replies/${key}/stop`, { method: "POST" });
+}
+
+async function send(text) {
+  lastText = text;
+  say("Sending…", { busy: true });
+  const mine = show("user", text);
+  try {
+    const { key } = await ask(`/chats/${chat}/messages`, { method: "POST", body: JSON.stringify({ text }) });
+    follow(key);
+  } catch (error) {
+    mine.classList.add("failed");
+    say(error.message, { retry: true });
+  }
+}
+
+async function open(id) {
+  if (reply) reply.close(); // the reply goes on; it is followed again when one comes back
+  reply = null;
+  chat = id;
+  location.hash = id;
+  $("send").disabled = true; // until it is known what was said, and whether a reply is on its way
+  const found = await ask(`/chats/${id}`);
+  $("log").replaceChildren();
+  $("title").textContent = found.title;
+  for (const message of found.messages) show(message.role, message.text, message.note);
+  say("");
+  if (found.running) {
+    lastText = found.running.text;
+    show("user", found.running.text);
+    follow(found.running.key);
+  }
+  await listChats();
+}
+
+async function listChats() {
+  const chats = await ask("/chats");
+  const items = chats.map(({ id, title }) => {
+    const item = document.createElement("li");
+    const name = document.createElement("button");
+    name.textContent = title;
+    name.onclick = () => open(id).then(() => $("text").focus());
+    if (id === chat) {
+      name.setAttribute("aria-current", "true");
+      $("title").textContent = title;
+    }
+    const remove = document.createElement("button");
+    remove.textContent = "✕";
+    remove.setAttribute("aria-label", `Delete ${title}`);
+    remove.onclick = async () => {
+      await ask(`/chats/${id}`, { method: "DELETE" });
+      if (id === chat) await open(crypto.randomUUID());
+      else await listChats();
+    };
+    item.append(name, remove);
+    return item;
+  });
+  $("chats").replaceChildren(...items);
+}
+
+$("form").onsubmit = (event) => {
+  event.preventDefault();
+  const text = $("text").value.trim();
+  if (!text || $("send").disabled) return;
+  $("text").value = "";
+  send(text);
+};
+$("text").onkeydown = (event) => {
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+    event.preventDefault();
+    $("form").requestSubmit();
+  }
+};
+$("retry").onclick = () => send(lastText);
+$("new").onclick = () => open(crypto.randomUUID()).then(() => $("text").focus());
+open(location.hash.slice(1) || crypto.randomUUID()).then(() => $("text").focus());
