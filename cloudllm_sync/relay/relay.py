@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 import uuid
 from typing import Any, Optional
 
@@ -12,15 +11,13 @@ from cloudllm_sync.errors import CloudLLMError, ConfigurationError, StoreError, 
 from cloudllm_sync.relay.following import Followed
 from cloudllm_sync.relay.log import Log
 from cloudllm_sync.relay.publishing import Post, Writer
+from cloudllm_sync.session.stores.names import checked_name
 from cloudllm_sync.streaming.growth import Growth
 from cloudllm_sync.streaming.handle import Reply, StreamHandle
 from cloudllm_sync.transport.credentials import hides_arguments
 from cloudllm_sync.values import Message
 
 __all__ = ["Relay", "open_relay"]
-
-_KEY_BYTES = 255
-_NO_TEXT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 @hides_arguments
@@ -95,7 +92,7 @@ class Relay:
         reply: Reply = Growth(stream) if isinstance(stream, StreamHandle) else stream
         token = uuid.uuid4().hex
         try:
-            if not self._log.begin(_checked_key(key), token):
+            if not self._log.begin(checked_name(key, "key"), token):
                 raise ConfigurationError(f"the key {key!r:.80} is in use: give each reply its own")
         except BaseException:
             reply.close()
@@ -134,7 +131,7 @@ class Relay:
             ConfigurationError: `after` was never sent of this reply.
             StoreError: The relay cannot be reached.
         """
-        key = _checked_key(key)
+        key = checked_name(key, "key")
         return Followed(self._log, key, after or None, wait_s=wait_s, look_s=self._look_s)
 
     def cancel(self, key: str) -> bool:
@@ -145,7 +142,7 @@ class Relay:
         Returns:
             Whether anybody was reading it.
         """
-        return self._log.cancel(_checked_key(key))
+        return self._log.cancel(checked_name(key, "key"))
 
     def close(self) -> None:
         """Close the connections."""
@@ -167,15 +164,3 @@ def _tell(writer: Writer, error: CloudLLMError) -> None:
 def _is_time(value: object) -> bool:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return is_number and math.isfinite(value)  # type: ignore[arg-type]
-
-
-def _checked_key(key: object) -> str:
-    if not isinstance(key, str):
-        raise ConfigurationError(f"a key must be a string, not {type(key).__name__}")
-    size_bytes = len(key.encode("utf-8", "surrogatepass"))
-    if not 0 < size_bytes <= _KEY_BYTES or _NO_TEXT.search(key):
-        raise ConfigurationError(
-            f"a key must be 1 to {_KEY_BYTES} bytes of UTF-8 without control characters, "
-            f"not {key[:60]!r}"
-        )
-    return key

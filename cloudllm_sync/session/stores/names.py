@@ -7,29 +7,34 @@ from typing import Optional
 
 from cloudllm_sync.errors import ConfigurationError
 
-__all__ = ["checked_page", "checked_session_id", "prefix_end"]
+__all__ = ["checked_name", "checked_page", "checked_session_id", "prefix_end"]
 
 _NO_TEXT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
-_ID_BYTES = 255  # what a column with an index takes in every database
+_NAME_BYTES = 255  # what a column with an index takes in every database
 _LAST = 0x10FFFF
 _SURROGATES = range(0xD800, 0xE000)  # no text has them
 
 
 def checked_session_id(session_id: object) -> str:
-    """The name, if every store can keep it.
+    """The name, if every store can keep it. Raises as `checked_name()`."""
+    return checked_name(session_id, "session_id")
+
+
+def checked_name(name: object, what: str) -> str:
+    """The name of something, if every database can keep it.
 
     Raises:
         ConfigurationError: It is empty, longer than 255 bytes of UTF-8, or holds what is no text.
     """
-    if not isinstance(session_id, str):
-        raise ConfigurationError(f"session_id must be a string, not {type(session_id).__name__}")
-    size_bytes = len(session_id.encode("utf-8", "surrogatepass"))
-    if not 0 < size_bytes <= _ID_BYTES or _NO_TEXT.search(session_id):
+    if not isinstance(name, str):
+        raise ConfigurationError(f"{what} must be a string, not {type(name).__name__}")
+    size_bytes = len(name.encode("utf-8", "surrogatepass"))
+    if not 0 < size_bytes <= _NAME_BYTES or _NO_TEXT.search(name):
         raise ConfigurationError(
-            f"session_id must be 1 to {_ID_BYTES} bytes of UTF-8 without control characters, "
-            f"not {session_id[:60]!r}"
+            f"{what} must be 1 to {_NAME_BYTES} bytes of UTF-8 without control characters, "
+            f"not {name[:60]!r}"
         )
-    return session_id
+    return name
 
 
 def checked_page(prefix: str, after: str, limit: int) -> None:
