@@ -33,6 +33,7 @@ VIEWS = {
     "plain generator": "/plain?q=hi",
     "stream_response, text": "/chat?q=hi&protocol=text",
     "stream_response, sse": "/chat?q=hi",
+    "the same, min_interval_s=0.05": "/chat?q=hi&min_interval_s=0.05",
     "stream_response, ai-sdk": "/chat?q=hi&protocol=ai-sdk",
     "stream_response, openai": "/chat?q=hi&protocol=openai",
 }
@@ -93,11 +94,11 @@ def main() -> None:
                         paced[name].append((spent, sorted(lags)[int(len(lags) * 0.99)]))
                         alone[name].append((cpu_s(fast) - before) / FAST_TOKENS * 1e6)
     print(f"Python {platform.python_version()}, median of {args.runs} runs")
-    print(f"{'':28}{'µs a token':>12}{'p99 lag, ms':>13}{'µs alone':>10}")
+    print(f"{'':32}{'µs a token':>12}{'p99 lag, ms':>13}{'µs alone':>10}")
     for name in VIEWS:
         cpu = statistics.median(spent for spent, _ in paced[name])
         lag = statistics.median(lag for _, lag in paced[name])
-        print(f"{name:28}{cpu:12.1f}{lag:13.2f}{statistics.median(alone[name]):10.2f}")
+        print(f"{name:32}{cpu:12.1f}{lag:13.2f}{statistics.median(alone[name]):10.2f}")
 
 
 if __name__ == "__main__":

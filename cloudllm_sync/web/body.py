@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextvars
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from typing import Optional
 
@@ -40,12 +41,20 @@ class Body(Iterator[bytes]):
     """
 
     def __init__(
-        self, reply: Reply, encoder: Encoder, *, heartbeat_s: float, on_disconnect: str
+        self,
+        reply: Reply,
+        encoder: Encoder,
+        *,
+        heartbeat_s: float,
+        on_disconnect: str,
+        min_interval_s: float,
     ) -> None:
         self._reply = reply
         self._encoder = encoder
         self._heartbeat_s = heartbeat_s
         self._finishes = on_disconnect == "finish"
+        self._min_interval_s = min_interval_s
+        self._next_at = 0.0  # when the next piece may go out
         self._beats = 0  # of a heartbeat that has begun
         self._handle: Optional[StreamHandle] = None
         self._ended = False
@@ -74,6 +83,8 @@ class Body(Iterator[bytes]):
             self._beats = (self._beats + 1) % _BEATS
             return self._encoder.heartbeat()
         self._beats = 0
+        if self._min_interval_s:
+            self._gather()
         data = self._with_all_that_waits(piece)
         if self._ended and not data:
             raise StopIteration
@@ -104,6 +115,13 @@ class Body(Iterator[bytes]):
             on_finish=self._put_finish,
             on_error=self._put_error,
         )
+
+    def _gather(self) -> None:
+        """Let more come, if the last piece has just gone out."""
+        early_s = self._next_at - time.monotonic()
+        if early_s > 0:
+            time.sleep(early_s)
+        self._next_at = time.monotonic() + self._min_interval_s
 
     def _with_all_that_waits(self, piece: Optional[bytes]) -> bytes:
         """One write for all: browsers that lag, and fast models, cost less."""

@@ -20,6 +20,7 @@ from cloudllm_sync.web.protocols.error_texts import ErrorText
 __all__ = ["HEARTBEAT_S", "Parts", "response_parts"]
 
 HEARTBEAT_S = 15.0
+_MOST_INTERVAL_S = 10.0
 
 # Who stands between must neither keep a reply, nor collect it, nor pack it: nginx, caches, and
 # compressing middleware, which leaves alone what has an encoding already.
@@ -44,6 +45,7 @@ def response_parts(
     protocol: str = "sse",
     heartbeat_s: float = HEARTBEAT_S,
     on_disconnect: str = "cancel",
+    min_interval_s: float = 0.0,
     error_text: Optional[ErrorText] = None,
     model: str = "",
     include_usage: bool = False,
@@ -61,7 +63,7 @@ def response_parts(
             "send_message_stream(), submit(), run_stream() or follow() returns"
         )
     try:
-        _check(heartbeat_s, on_disconnect)
+        _check(heartbeat_s, on_disconnect, min_interval_s)
         encoder = encoder_for(
             protocol,
             model=model,
@@ -73,13 +75,23 @@ def response_parts(
     except ConfigurationError:
         reply.close()
         raise
-    body = Body(reply, encoder, heartbeat_s=heartbeat_s, on_disconnect=on_disconnect)
+    body = Body(
+        reply,
+        encoder,
+        heartbeat_s=heartbeat_s,
+        on_disconnect=on_disconnect,
+        min_interval_s=min_interval_s,
+    )
     return Parts({"Content-Type": encoder.content_type, **encoder.headers, **_ON_THE_WAY}, body)
 
 
-def _check(heartbeat_s: object, on_disconnect: object) -> None:
+def _check(heartbeat_s: object, on_disconnect: object, min_interval_s: object) -> None:
     if on_disconnect not in DISCONNECT_POLICIES:
         wanted = " or ".join(map(repr, DISCONNECT_POLICIES))
         raise ConfigurationError(f"on_disconnect must be {wanted}, not {on_disconnect!r}")
     if not isinstance(heartbeat_s, (int, float)) or not 0 < heartbeat_s < math.inf:
         raise ConfigurationError(f"heartbeat_s must be seconds above 0, not {heartbeat_s!r}")
+    if not isinstance(min_interval_s, (int, float)) or not 0 <= min_interval_s <= _MOST_INTERVAL_S:
+        raise ConfigurationError(
+            f"min_interval_s must be seconds from 0 to {_MOST_INTERVAL_S:g}, not {min_interval_s!r}"
+        )

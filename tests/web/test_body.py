@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
+import time
 
 import pytest
 
@@ -114,6 +115,24 @@ def test_chunks_that_wait_are_one_piece():
     assert len(pieces) <= 2
 
 
+def test_pieces_are_gathered_where_that_is_asked_for():
+    """At most so many a second, everything delivered."""
+
+    def chunks():
+        for _ in range(40):
+            time.sleep(0.01)  # a model at its pace
+            yield MessageChunk("x")
+        yield MessageChunk(finish_reason="stop")
+
+    def count(**options):
+        body = response_parts(ChatStream.of(chunks()), protocol="text", **options).body
+        pieces = [piece for piece in body if piece]
+        assert b"".join(pieces) == b"x" * 40
+        return len(pieces)
+
+    assert count(min_interval_s=0.1) < count() / 2
+
+
 @pytest.mark.parametrize(
     ("options", "why"),
     [
@@ -122,6 +141,9 @@ def test_chunks_that_wait_are_one_piece():
         ({"heartbeat_s": 0}, "above 0"),
         ({"heartbeat_s": float("inf")}, "above 0"),
         ({"heartbeat_s": "15"}, "above 0"),
+        ({"min_interval_s": -1}, "from 0"),
+        ({"min_interval_s": 60}, "from 0"),
+        ({"min_interval_s": None}, "from 0"),
     ],
 )
 def test_argument_that_cannot_be_is_refused(options, why):

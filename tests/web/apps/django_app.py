@@ -35,8 +35,9 @@ connected = threading.local()
 
 def options(request):
     given = request.GET.dict()
-    if "heartbeat_s" in given:
-        given["heartbeat_s"] = float(given["heartbeat_s"])
+    for name in ("heartbeat_s", "min_interval_s"):
+        if name in given:
+            given[name] = float(given[name])
     return {name: value for name, value in given.items() if name not in ("q", "session")}
 
 
