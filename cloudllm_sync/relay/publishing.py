@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import Callable, Optional
@@ -167,16 +168,18 @@ class Post:
         """Write; what the log says to each."""
         try:
             wishes = self._log.add(additions) if additions else []
-        except StoreError as error:
+        except Exception as error:  # this thread must live: publishers wait for it
+            why = str(error) if isinstance(error, StoreError) else type(error).__name__
             for writer in writers:
-                self._fail(writer, str(error))
+                self._fail(writer, why)
             return
         for writer, wished in zip(writers, wishes):
             writer.heard_at = time.monotonic()
             if wished is None:
                 self._fail(writer, "its lease on the relay was lost before its end")
             elif wished:
-                writer.cancel()
+                with contextlib.suppress(Exception):  # a stream of a user's own
+                    writer.cancel()
 
     def _fail(self, writer: Writer, why: str) -> None:
         """Nothing may be missing before another entry: no more is written of this one."""

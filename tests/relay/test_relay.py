@@ -305,12 +305,13 @@ def test_session_keeps_the_turn(relay, serve, make_client):
     assert session.history[-1].content == "one two three"
 
 
-def test_redis_that_is_gone_does_not_lose_the_reply(serve, make_client):
+@pytest.mark.parametrize("failure", [StoreError("no"), TypeError("a mistake of ours")])
+def test_relay_that_fails_does_not_lose_the_reply(serve, make_client, failure):
     """It is read to its end, and comes with the error."""
     relay = open_relay("memory:", lease_s=30)
 
     def add(additions):
-        raise StoreError("no")
+        raise failure
 
     relay._log.add = add
     with pytest.raises(StoreError) as caught:
