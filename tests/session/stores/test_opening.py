@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from cloudllm_sync import ConfigurationError, MemoryStore, Message, Role, SQLiteStore, open_store
+from cloudllm_sync.session.stores.opening import store_kind
 
 PASSWORD = "pass-0123456789"
 
@@ -32,6 +33,24 @@ def test_url_names_a_store(url, kind):
     """A server is not asked yet."""
     with contextlib.closing(open_store(url)) as store:
         assert kind == type(store).__name__
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        (" MEMORY: ", "memory"),
+        ("SQLite:///chats.db", "sqlite"),
+        ("rediss://user:secret@localhost/0", "redis"),
+        ("mariadb://localhost/chats", "sql"),
+        ("sqlite+pysqlite:///chats.db", "sql"),
+    ],
+)
+def test_kind_of_store_is_known_before_it_is_opened(tmp_path, monkeypatch, url, kind):
+    """Nothing is made of the URL."""
+    monkeypatch.chdir(tmp_path)
+
+    assert kind == store_kind(url)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("form", ["sqlite:///{}", "SQLite:///{}"])
