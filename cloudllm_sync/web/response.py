@@ -17,7 +17,14 @@ from cloudllm_sync.web.body import DISCONNECT_POLICIES, Body
 from cloudllm_sync.web.protocols import encoder_for
 from cloudllm_sync.web.protocols.error_texts import ErrorText
 
-__all__ = ["HEARTBEAT_S", "Parts", "response_parts"]
+__all__ = [
+    "HEARTBEAT_S",
+    "Parts",
+    "check_heartbeat",
+    "check_interval",
+    "check_policy",
+    "response_parts",
+]
 
 HEARTBEAT_S = 15.0
 _MOST_INTERVAL_S = 10.0
@@ -63,7 +70,9 @@ def response_parts(
             "send_message_stream(), submit(), run_stream() or follow() returns"
         )
     try:
-        _check(heartbeat_s, on_disconnect, min_interval_s)
+        check_policy(on_disconnect)
+        check_heartbeat(heartbeat_s)
+        check_interval(min_interval_s)
         encoder = encoder_for(
             protocol,
             model=model,
@@ -85,12 +94,21 @@ def response_parts(
     return Parts({"Content-Type": encoder.content_type, **encoder.headers, **_ON_THE_WAY}, body)
 
 
-def _check(heartbeat_s: object, on_disconnect: object, min_interval_s: object) -> None:
+def check_policy(on_disconnect: object) -> None:
+    """Refuse what is no policy by ConfigurationError."""
     if on_disconnect not in DISCONNECT_POLICIES:
         wanted = " or ".join(map(repr, DISCONNECT_POLICIES))
         raise ConfigurationError(f"on_disconnect must be {wanted}, not {on_disconnect!r}")
+
+
+def check_heartbeat(heartbeat_s: object) -> None:
+    """Refuse what is no time between heartbeats by ConfigurationError."""
     if not isinstance(heartbeat_s, (int, float)) or not 0 < heartbeat_s < math.inf:
         raise ConfigurationError(f"heartbeat_s must be seconds above 0, not {heartbeat_s!r}")
+
+
+def check_interval(min_interval_s: object) -> None:
+    """Refuse what is no time between two pieces by ConfigurationError."""
     if not isinstance(min_interval_s, (int, float)) or not 0 <= min_interval_s <= _MOST_INTERVAL_S:
         raise ConfigurationError(
             f"min_interval_s must be seconds from 0 to {_MOST_INTERVAL_S:g}, not {min_interval_s!r}"
