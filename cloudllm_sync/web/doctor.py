@@ -113,7 +113,13 @@ def _warning(id: str, what: str, why: str, to_do: str) -> Finding:
 
 def _of_settings(facts: Facts) -> Iterator[Finding]:
     for fault in facts.faults:
-        yield Finding("error", "E001", fault, "the settings are not used", "correct it")
+        yield Finding(
+            "error",
+            "E001",
+            fault,
+            "what needs the settings raises ConfigurationError",
+            "correct it",
+        )
     if facts.no_client:
         why = "the first request that asks the model will fail of it"
         yield _warning("W001", facts.no_client, why, "set it where the server runs")

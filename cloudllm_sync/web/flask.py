@@ -1,6 +1,6 @@
-"""Replies as responses of Flask, and the extension that makes the client of `app.config`.
+"""Replies as responses of Flask, and the extension that makes the client of `app.config`::
 
-from cloudllm_sync.web.flask import CloudLLM, stream_response
+from cloudllm_sync.web.flask import CloudLLM
 
 app.config["CLOUDLLM_MODEL"] = "claude:claude-sonnet-5"
 llm = CloudLLM(app)
@@ -108,7 +108,8 @@ class CloudLLM:
     `CLOUDLLM_TIMEOUTS`: a dict of the four clocks, or Timeouts; `CLOUDLLM_MAX_RETRIES`.
     `CLOUDLLM_STORE`: a URL for `open_store()`; without it each process has its own memory.
     `CLOUDLLM_SYSTEM_PROMPT`, `CLOUDLLM_MAX_TOKENS`: of sessions.
-    `CLOUDLLM_HEARTBEAT_S`, `CLOUDLLM_ON_DISCONNECT`, `CLOUDLLM_PROTOCOL`: of responses.
+    `CLOUDLLM_PROTOCOL`, `CLOUDLLM_HEARTBEAT_S`, `CLOUDLLM_ON_DISCONNECT`,
+    `CLOUDLLM_MIN_INTERVAL_S`: of responses.
 
     Args:
         app: The application; without one, `init_app()` gets it later.
@@ -195,13 +196,14 @@ class CloudLLM:
         protocol: Optional[str] = None,
         heartbeat_s: Optional[float] = None,
         on_disconnect: Optional[str] = None,
+        min_interval_s: Optional[float] = None,
         error_text: Optional[ErrorText] = None,
         model: str = "",
         include_usage: bool = False,
         status: int = 200,
         headers: Optional[Mapping[str, str]] = None,
     ) -> Response:
-        """As the function of this name; protocol, heartbeat and policy are the settings' if None.
+        """As the function of this name; what is None here is as the settings say.
 
         Raises:
             ConfigurationError: An argument that cannot be, or a `stream` that is none.
@@ -211,6 +213,7 @@ class CloudLLM:
             protocol=protocol,
             heartbeat_s=heartbeat_s,
             on_disconnect=on_disconnect,
+            min_interval_s=min_interval_s,
             error_text=error_text,
             model=model,
             include_usage=include_usage,

@@ -50,10 +50,8 @@ class _Block:
     def name(self) -> str:
         if self.words[:1] != ["server"]:
             return " ".join(self.words)
-        names = [
-            name for words in self.directives if words[0] == "server_name" for name in words[1:]
-        ]
-        return " ".join(["server", *names])
+        said = {words[0]: words[1:] for words in self.directives}
+        return " ".join(["server", *said.get("server_name", said.get("listen", []))])
 
 
 def read_nginx(path: Union[str, os.PathLike[str]]) -> tuple[ProxyBlock, ...]:

@@ -57,12 +57,12 @@ class Site:
         self,
         session_id: str,
         *,
-        system_prompt: Optional[str] = None,
-        max_tokens: Optional[int] = None,
-        options: Optional[ChatOptions] = None,
-        partial: Partial = "discard",
-        turn_timeout: float = 0.0,
-        context: Optional[ContextStrategy] = None,
+        system_prompt: Optional[str],
+        max_tokens: Optional[int],
+        options: Optional[ChatOptions],
+        partial: Partial,
+        turn_timeout: float,
+        context: Optional[ContextStrategy],
     ) -> LLMSession:
         """A conversation of the store; the arguments are LLMSession's, None is what is set.
 
@@ -86,12 +86,13 @@ class Site:
         self,
         reply: Any,
         *,
-        protocol: Optional[str] = None,
-        heartbeat_s: Optional[float] = None,
-        on_disconnect: Optional[str] = None,
-        error_text: Optional[ErrorText] = None,
-        model: str = "",
-        include_usage: bool = False,
+        protocol: Optional[str],
+        heartbeat_s: Optional[float],
+        on_disconnect: Optional[str],
+        min_interval_s: Optional[float],
+        error_text: Optional[ErrorText],
+        model: str,
+        include_usage: bool,
     ) -> Parts:
         """`response_parts()`, where None is what is set."""
         settings = self.settings
@@ -100,6 +101,7 @@ class Site:
             protocol=settings.protocol if protocol is None else protocol,
             heartbeat_s=settings.heartbeat_s if heartbeat_s is None else heartbeat_s,
             on_disconnect=settings.on_disconnect if on_disconnect is None else on_disconnect,
+            min_interval_s=settings.min_interval_s if min_interval_s is None else min_interval_s,
             error_text=error_text,
             model=model,
             include_usage=include_usage,

@@ -342,12 +342,12 @@ def test_included_files_are_read(tmp_path):
     (tmp_path / "sites").mkdir()
     main = tmp_path / "nginx.conf"
     main.write_text("http { proxy_read_timeout 5s; include sites/*.conf; include none.conf; }")
-    chat = "server { include nginx.conf; location / { proxy_pass http://a; } }"
+    chat = "server { listen 80; include nginx.conf; location / { proxy_pass http://a; } }"
     (tmp_path / "sites" / "chat.conf").write_text(chat)
 
     blocks = read_nginx(main)
 
-    assert blocks == (ProxyBlock(where="nginx (server, location /)", read_timeout_s=5),)
+    assert blocks == (ProxyBlock(where="nginx (server 80, location /)", read_timeout_s=5),)
 
 
 def test_missing_file_is_an_error(tmp_path):

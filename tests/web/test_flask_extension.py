@@ -143,13 +143,14 @@ def test_second_question_to_a_session_that_answers_is_refused_at_once(llm, make_
         with app.app_context():
             first = llm.session("a").submit("Hi", on_chunk=lambda _: begun.set())
             assert begun.wait(PATIENCE_S)
-            with pytest.raises(SessionBusyError):
+            with pytest.raises(SessionBusyError) as caught:
                 llm.session("a").stream("And?")
             go.set()
             first.result(PATIENCE_S)
             with llm.session("a", turn_timeout=PATIENCE_S).stream("And?") as stream:
                 text = stream.result().content
 
+    assert caught.value.waited_s < PATIENCE_S
     assert "Two" == text
 
 

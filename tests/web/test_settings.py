@@ -46,6 +46,7 @@ def test_settings_are_read():
         "MAX_TOKENS": 1000,
         "HEARTBEAT_S": 5,
         "ON_DISCONNECT": "finish",
+        "MIN_INTERVAL_S": 0.05,
         "PROTOCOL": "ai-sdk",
     }
 
@@ -64,6 +65,7 @@ def test_settings_are_read():
         max_tokens=1000,
         heartbeat_s=5,
         on_disconnect="finish",
+        min_interval_s=0.05,
         protocol="ai-sdk",
     ) == (settings)
 

@@ -1,9 +1,15 @@
-"""Replies as responses of Django.
+"""Replies as responses of Django; client, store and sessions as `settings.CLOUDLLM` says::
 
-from cloudllm_sync.web.django import stream_response
+    CLOUDLLM = {"MODEL": "claude:claude-sonnet-5", "STORE": "sqlite:////var/lib/chats.db"}
+    INSTALLED_APPS += ["cloudllm_sync.web.django"]  # system checks, and manage.py cloudllm_doctor
 
-def chat(request):
-return stream_response(client.send_message_stream(request.POST["question"]))
+    from cloudllm_sync.web.django import session, stream_response
+
+    def chat(request, conversation):
+        return stream_response(session(conversation).stream(request.POST["question"]))
+
+The names in `CLOUDLLM` are those of the Flask extension's settings, without their prefix: see
+`cloudllm_sync.web.flask.CloudLLM`.
 """
 
 from __future__ import annotations
@@ -11,23 +17,91 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Optional
 
+from django.core.signals import setting_changed
 from django.db import close_old_connections
 from django.http import StreamingHttpResponse
 
+from cloudllm_sync.clients.client import Client
+from cloudllm_sync.session.conversation import Partial
+from cloudllm_sync.session.session import LLMSession
+from cloudllm_sync.session.stores import SessionStore
+from cloudllm_sync.session.strategies import ContextStrategy
+from cloudllm_sync.values import ChatOptions
 from cloudllm_sync.web.body import Body
+from cloudllm_sync.web.django.given import FORM, given_settings
 from cloudllm_sync.web.protocols.error_texts import ErrorText
-from cloudllm_sync.web.response import HEARTBEAT_S, response_parts
+from cloudllm_sync.web.settings import read_settings
+from cloudllm_sync.web.site import Site
 
-__all__ = ["stream_response"]
+__all__ = ["client", "session", "store", "stream_response"]
+
+_SITE = "site"
+_sites: dict[str, Site] = {}  # at most one; single dict operations only
+
+
+def client() -> Client:
+    """The client of the model that `CLOUDLLM` names. Threads share it.
+
+    Raises:
+        ConfigurationError: No model is set, its key is missing, or the settings are wrong.
+    """
+    return _site().client
+
+
+def store() -> SessionStore:
+    """The store that `CLOUDLLM` names; this process's memory where it names none.
+
+    Raises:
+        ConfigurationError: The settings are wrong.
+        ImportError: What the store needs is not installed.
+        StoreError: It cannot be opened.
+    """
+    return _site().store
+
+
+def session(
+    session_id: str,
+    *,
+    system_prompt: Optional[str] = None,
+    max_tokens: Optional[int] = None,
+    options: Optional[ChatOptions] = None,
+    partial: Partial = "discard",
+    turn_timeout: float = 0.0,
+    context: Optional[ContextStrategy] = None,
+) -> LLMSession:
+    """A conversation of the store.
+
+    Args:
+        session_id: Its name. Make sure that it is the user's own.
+        system_prompt: None is what is set.
+        max_tokens: None is what is set.
+        options: As LLMSession.
+        partial: As LLMSession.
+        turn_timeout: 0 has a second question to a session that still answers refused at once,
+            by SessionBusyError: a thread of the server does not wait for another.
+        context: As LLMSession.
+
+    Raises:
+        ConfigurationError: As LLMSession, and as `client()`.
+    """
+    return _site().session(
+        session_id,
+        system_prompt=system_prompt,
+        max_tokens=max_tokens,
+        options=options,
+        partial=partial,
+        turn_timeout=turn_timeout,
+        context=context,
+    )
 
 
 def stream_response(
     stream: Any,
     *,
-    protocol: str = "sse",
-    heartbeat_s: float = HEARTBEAT_S,
-    on_disconnect: str = "cancel",
-    min_interval_s: float = 0.0,
+    protocol: Optional[str] = None,
+    heartbeat_s: Optional[float] = None,
+    on_disconnect: Optional[str] = None,
+    min_interval_s: Optional[float] = None,
     error_text: Optional[ErrorText] = None,
     model: str = "",
     include_usage: bool = False,
@@ -38,7 +112,8 @@ def stream_response(
 
     The reply is read on a thread of its own. The database connection of the view is given back as
     Django gives it back at the end of a request, but before the reply is sent: a reply may take
-    minutes. Errors after the headers come as the protocol's last event.
+    minutes. Errors after the headers come as the protocol's last event. Protocol, heartbeat, policy
+    and interval are what `CLOUDLLM` says where they are None: "sse", 15 and "cancel" unless it does.
 
     Args:
         stream: A stream, a handle or a run, or what a relay lets follow.
@@ -60,7 +135,7 @@ def stream_response(
     Raises:
         ConfigurationError: An argument that cannot be, or a `stream` that is none.
     """
-    parts = response_parts(
+    parts = _site().response_parts(
         stream,
         protocol=protocol,
         heartbeat_s=heartbeat_s,
@@ -74,6 +149,24 @@ def stream_response(
     for name, value in {**parts.headers, **(headers or {})}.items():
         response.headers[name] = value
     return response
+
+
+def _site() -> Site:
+    site = _sites.get(_SITE)
+    if site is None:
+        made = Site(read_settings(given_settings(), form=FORM), form=FORM)
+        site = _sites.setdefault(_SITE, made)
+    return site
+
+
+def _forget(*, setting: str, **_: object) -> None:
+    """Settings change in tests alone."""
+    site = _sites.pop(_SITE, None) if setting == "CLOUDLLM" else None
+    if site is not None:
+        site.close()
+
+
+setting_changed.connect(_forget)
 
 
 class _WithoutDatabase(Iterator[bytes]):
