@@ -1,4 +1,4 @@
-"""README and CONTRIBUTING are true: their Python runs, in the order in which it is read."""
+"""README, CONTRIBUTING and docs/web.md are true: their Python runs, in the order of reading."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import cloudllm_sync
 from cloudllm_sync import AzureOpenAIClient, OpenAIClient, OpenAICompatibleClient
 from cloudllm_sync.codecs import FEATURES
 from cloudllm_sync.testing import FakeServer
+from cloudllm_sync.web.settings import NAMES
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = ROOT.joinpath("README.md").read_text(encoding="utf-8")
 CONTRIBUTING = ROOT.joinpath("CONTRIBUTING.md").read_text(encoding="utf-8")
+WEB = ROOT.joinpath("docs/web.md").read_text(encoding="utf-8")
 _PYTHON = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 BLOCKS = _PYTHON.findall(README)
 REPLY = "Once upon a time"
@@ -75,6 +77,19 @@ def test_flask_view_streams_the_reply(run):
     assert "".join(pieces) == REPLY
 
 
+def test_web_page_runs(run):
+    """Its Flask view streams a turn; Django's is in tests/web/test_django_app.py."""
+    names = run(["INSTALLED_APPS = []", *_PYTHON.findall(WEB)])
+    browser = names["app"].test_client()
+
+    answer = browser.post("/chat/a", json={"question": "Hi"})
+    body = answer.text
+
+    assert answer.mimetype == "text/event-stream"
+    assert "event: finish" in body
+    names["app"].extensions["cloudllm"].close()
+
+
 @pytest.mark.parametrize("blocks", [BLOCKS, _PYTHON.findall(CONTRIBUTING)], ids=["README", "CONTR"])
 def test_test_that_is_shown_passes(run, blocks):
     """The test that is shown as an example passes."""
@@ -90,6 +105,18 @@ def test_commands_for_newcomers_are_marked():
     marked = re.search(r"<!-- \.ci/run .* -->\n```sh\n(.*?)```", README, re.DOTALL)
 
     assert marked[1].splitlines() == ["make demo", "make test"]
+
+
+def test_settings_and_findings_of_the_web_page_are_those_there_are():
+    """A setting or a finding that is added is written down in the same commit."""
+    sources = ROOT.joinpath("cloudllm_sync/web/doctor.py").read_text(encoding="utf-8")
+
+    assert re.findall(r"^\| `CLOUDLLM_(\w+)`", WEB, re.MULTILINE) == sorted(
+        NAMES, key=lambda name: WEB.index(f"`CLOUDLLM_{name}`")
+    )
+    assert re.findall(r"^\| ([EW]\d+) ", WEB, re.MULTILINE) == sorted(
+        set(re.findall(r'"([EW]\d{3})"', sources))
+    )
 
 
 def test_linked_files_exist():

@@ -10,6 +10,7 @@ import asyncio
 import io
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import threading
@@ -23,11 +24,18 @@ from django.conf import settings
 from django.core import checks
 from django.core.management import CommandError, call_command
 from django.http import HttpResponse, JsonResponse
+from django.test import RequestFactory
 from django.test.utils import override_settings
 from django.urls import path
 
 import cloudllm_sync.web.django as web
-from cloudllm_sync import ConfigurationError, MemoryStore, SessionBusyError, SQLiteStore
+from cloudllm_sync import (
+    ConfigurationError,
+    MemoryStore,
+    OpenAIClient,
+    SessionBusyError,
+    SQLiteStore,
+)
 from cloudllm_sync.testing import FakeServer, Reply, WaitFor
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -143,6 +151,22 @@ def test_view_streams_a_turn_and_keeps_it(served, browser):
     assert f"Bearer {KEY}" == server.requests[0].headers["Authorization"]
 
 
+def test_view_of_the_page_in_docs_streams(served, tmp_path):
+    """docs/web.md, under "Django"."""
+    page = ROOT.joinpath("docs/web.md").read_text(encoding="utf-8")
+    section = page[page.index("## Django") : page.index("## What the browser gets")]
+    names = {"INSTALLED_APPS": []}
+    for block in re.findall(r"^```python\n(.*?)^```$", section, re.DOTALL | re.MULTILINE):
+        exec(block, names)
+    store = {"STORE": f"sqlite:///{tmp_path}/chats.db"}
+    with FakeServer("Hello") as server, served(server, **{**names["CLOUDLLM"], **store}):
+        response = names["chat"](RequestFactory().post("/", {"question": "Hi"}), "a")
+        body = response.getvalue()
+
+    assert ["cloudllm_sync.web.django"] == names["INSTALLED_APPS"]
+    assert b"Hello" in body
+
+
 def test_gzip_of_django_leaves_the_stream_alone(served, browser):
     """The browser accepts gzip, and the first piece is there before the reply has ended."""
     go = threading.Event()
@@ -179,19 +203,13 @@ def test_asgi_waits_for_the_whole_reply(served):
 def test_nothing_set_is_what_is_usual():
     """stream_response() needs no settings."""
     with FakeServer("Hello") as server, override_settings(CLOUDLLM={}):
-        with web_client(server) as client:
+        with OpenAIClient("gpt-5", api_key=KEY, base_url=server.base_url) as client:
             response = web.stream_response(client.send_message_stream("Hi"))
             body = response.getvalue()
 
     assert "text/event-stream; charset=utf-8" == response.headers["Content-Type"]
     assert b"Hello" in body
     assert MemoryStore is type(web.store())
-
-
-def web_client(server):
-    from cloudllm_sync import OpenAIClient
-
-    return OpenAIClient("gpt-5", api_key=KEY, base_url=server.base_url)
 
 
 @pytest.mark.parametrize(

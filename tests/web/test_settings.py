@@ -70,6 +70,13 @@ def test_settings_are_read():
     ) == (settings)
 
 
+def test_time_outs_may_be_what_clients_take():
+    """As in Python."""
+    clocks = Timeouts(total_s=5)
+
+    assert Settings(timeouts=clocks) == read_settings({"TIMEOUTS": clocks}, form=FLASK)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_none_is_not_set(name):
     """As os.environ.get() says what is not there."""
