@@ -1,10 +1,12 @@
-"""Streaming replies of large language models, on threads and blocking sockets.
+"""Streaming replies of large language models, on threads and blocking sockets::
 
-from cloudllm_sync import LLMSession, OpenAIClient
+    from cloudllm_sync import LLMSession, OpenAIClient
 
-session = LLMSession(OpenAIClient("gpt-5.4-mini"), "You are a helpful assistant.")
-for chunk in session.stream("Write a haiku about Python."):
-    print(chunk.content, end="", flush=True)
+    session = LLMSession(OpenAIClient("gpt-5.4-mini"), "You are a helpful assistant.")
+    for chunk in session.stream("Write a haiku about Python."):
+        print(chunk.content, end="", flush=True)
+
+Names are imported at their first use.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
 """Replies as responses of Flask, and the extension that makes the client of `app.config`::
 
-from cloudllm_sync.web.flask import CloudLLM
+    from cloudllm_sync.web.flask import CloudLLM
 
-app.config["CLOUDLLM_MODEL"] = "claude:claude-sonnet-5"
-llm = CloudLLM(app)
+    app.config["CLOUDLLM_MODEL"] = "claude:claude-sonnet-5"
+    llm = CloudLLM(app)
 
-@app.post("/chat/<conversation>")
-def chat(conversation):
-return llm.stream_response(llm.session(conversation).stream(request.json["question"]))
+    @app.post("/chat/<conversation>")
+    def chat(conversation):
+        return llm.stream_response(llm.session(conversation).stream(request.json["question"]))
+
+`stream_response()` alone serves an application that makes its client itself.
 """
 
 from __future__ import annotations

@@ -112,8 +112,8 @@ def stream_response(
 
     The reply is read on a thread of its own. The database connection of the view is given back as
     Django gives it back at the end of a request, but before the reply is sent: a reply may take
-    minutes. Errors after the headers come as the protocol's last event. Protocol, heartbeat, policy
-    and interval are what `CLOUDLLM` says where they are None: "sse", 15 and "cancel" unless it does.
+    minutes. Errors after the headers come as the protocol's last event. What is None here is as
+    `CLOUDLLM` says, or else "sse", 15, "cancel" and 0.
 
     Args:
         stream: A stream, a handle or a run, or what a relay lets follow.
