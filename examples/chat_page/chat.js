@@ -80,7 +80,10 @@ function follow(key) {
   source.onerror = () => {
     if (source.readyState === EventSource.CLOSED) end("The reply is not there any more.", { retry: true });
   };
-  $("stop").onclick = () => ask(`/replies/${key}/stop`, { method: "POST" });
+  $("stop").onclick = () => {
+    ask(`/replies/${key}/stop`, { method: "POST" });
+    $("text").focus(); // the button is about to go
+  };
 }
 
 async function send(text) {
@@ -115,12 +118,18 @@ async function open(id) {
   await listChats();
 }
 
+let listing = 0; // a list that was asked for earlier may come later
+
 async function listChats() {
+  const mine = ++listing;
   const chats = await ask("/chats");
+  if (mine !== listing) return;
+  const focused = document.activeElement.dataset.button; // whose button is about to be replaced
   const items = chats.map(({ id, title }) => {
     const item = document.createElement("li");
     const name = document.createElement("button");
     name.textContent = title;
+    name.dataset.button = `open ${id}`;
     name.onclick = () => open(id).then(() => $("text").focus());
     if (id === chat) {
       name.setAttribute("aria-current", "true");
@@ -128,16 +137,19 @@ async function listChats() {
     }
     const remove = document.createElement("button");
     remove.textContent = "✕";
+    remove.dataset.button = `delete ${id}`;
     remove.setAttribute("aria-label", `Delete ${title}`);
     remove.onclick = async () => {
       await ask(`/chats/${id}`, { method: "DELETE" });
       if (id === chat) await open(crypto.randomUUID());
       else await listChats();
+      $("new").focus();
     };
     item.append(name, remove);
     return item;
   });
   $("chats").replaceChildren(...items);
+  if (focused) $("chats").querySelector(`[data-button="${focused}"]`)?.focus();
 }
 
 $("form").onsubmit = (event) => {
@@ -153,6 +165,9 @@ $("text").onkeydown = (event) => {
     $("form").requestSubmit();
   }
 };
-$("retry").onclick = () => send(lastText);
+$("retry").onclick = () => {
+  send(lastText);
+  $("text").focus();
+};
 $("new").onclick = () => open(crypto.randomUUID()).then(() => $("text").focus());
 open(location.hash.slice(1) || crypto.randomUUID()).then(() => $("text").focus());

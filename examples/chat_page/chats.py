@@ -2,78 +2,66 @@
 
 from __future__ import annotations
 
+import abc
+import contextlib
+import json
 import threading
 import uuid
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Optional
+
+from running import Running
 
 from cloudllm_sync import (
+    ChatStream,
     Client,
     CloudLLMError,
+    ConfigurationError,
     LLMSession,
     Message,
+    MessageChunk,
     Role,
     SessionBusyError,
     SessionStore,
 )
-from cloudllm_sync.relay import Relay, RelayKeyError
+from cloudllm_sync.relay import Followed, Relay, RelayKeyError
 
 _TITLE_CHARACTERS = 40
 
 
-class Chats:
+class Conversations(abc.ABC):
     """Conversations in a store, and the replies that are on their way just now.
 
-    A reply is read on a thread of its own and published: the page may be closed and opened again,
-    in two tabs, too. `running` is this process's; where several serve the page, keep it in Redis.
+    Store, relay and `running` may be shared by any number of processes.
     """
 
-    def __init__(self, client: Client, store: SessionStore, relay: Relay) -> None:
-        self._client = client
-        self._store = store
-        self._relay = relay
-        self._lock = threading.Lock()
-        self._running: dict[str, dict[str, str]] = {}  # by conversation; guarded by _lock
+    def __init__(self, store: SessionStore, relay: Relay, running: Running) -> None:
+        self.store = store
+        self.relay = relay
+        self.running = running
 
-    def session(self, chat: str) -> LLMSession:
-        """A conversation. A second turn is refused at once; what was stopped is kept."""
-        return LLMSession(
-            self._client, session_id=chat, store=self._store, turn_timeout=0, partial="keep"
-        )
-
+    @abc.abstractmethod
     def begin(self, chat: str, text: str) -> str:
-        """Ask; the key under which the reply is to be followed.
+        """Ask; the key under which the reply is to be followed."""
 
-        Raises:
-            CloudLLMError: The provider refused, or another turn is running.
-        """
-        stream = self.session(chat).stream(text)
-        key = str(uuid.uuid4())
-        with self._lock:
-            self._running[chat] = {"key": key, "text": text}
-        threading.Thread(target=self._publish, args=(chat, key, stream), daemon=True).start()
-        return key
+    def follow(self, key: str, after: Optional[str]) -> Followed:
+        """A reply from its beginning, or the rest of it for a browser whose line was cut."""
+        return self.relay.follow(key, after=after)
 
-    def _publish(self, chat: str, key: str, stream: Any) -> None:
-        try:
-            self._relay.publish(stream, key)
-        except CloudLLMError:
-            pass  # whoever follows is told
-        finally:
-            with self._lock:
-                if self._running.get(chat, {}).get("key") == key:
-                    del self._running[chat]
+    def stop(self, key: str) -> bool:
+        """End a reply; whether it was on its way."""
+        return self.relay.cancel(key)
 
     def all(self) -> list[dict[str, str]]:
         """Every conversation that has a turn, the latest first."""
-        latest = sorted(self._store.sessions(), key=lambda info: info.updated_at, reverse=True)
+        latest = sorted(self.store.sessions(), key=lambda info: info.updated_at, reverse=True)
         names = [info.session_id for info in latest]
-        return [{"id": name, "title": _title(self._store.load(name).messages)} for name in names]
+        return [{"id": name, "title": _title(self.store.load(name).messages)} for name in names]
 
     def one(self, chat: str) -> dict[str, Any]:
         """The messages of a conversation, and its running reply."""
-        with self._lock:
-            running = self._running.get(chat)
-        history = self.session(chat).history
+        running = self.running.get(chat)  # first: what ends meanwhile is among the messages then
+        history = self.store.load(chat).messages
         shown = [message for message in history if message.role in (Role.USER, Role.ASSISTANT)]
         return {
             "title": _title(history),
@@ -86,14 +74,89 @@ class Chats:
 
     def delete(self, chat: str) -> None:
         """Forget a conversation."""
-        self._store.delete(chat)
+        self.store.delete(chat)
+
+    def publish(self, chat: str, asked: dict[str, str], stream: ChatStream) -> None:
+        """Read a reply to its end for all who follow it."""
+        try:
+            self.relay.publish(stream, asked["key"])
+        except CloudLLMError:
+            pass  # whoever follows is told
+        finally:
+            self.running.drop(chat, asked)
+
+
+class Chats(Conversations):
+    """Conversations with a model.
+
+    A reply is read on a thread of its own and published: the page may be closed and opened again,
+    in two tabs, too.
+    """
+
+    def __init__(self, client: Client, store: SessionStore, relay: Relay, running: Running) -> None:
+        super().__init__(store, relay, running)
+        self.client = client
+
+    def begin(self, chat: str, text: str) -> str:
+        """Ask.
+
+        Raises:
+            CloudLLMError: The provider refused, or another turn is running.
+        """
+        asked = {"key": str(uuid.uuid4()), "text": text}
+        stream = self._session(chat).stream(text)
+        self.running.put(chat, asked)
+        threading.Thread(target=self.publish, args=(chat, asked, stream), daemon=True).start()
+        return asked["key"]
+
+    def answer(self, chat: str, asked: dict[str, str]) -> None:
+        """Ask and publish on this thread: what a task does. A refusal is published, too."""
+        with contextlib.suppress(RelayKeyError):
+            self.follow(asked["key"], None)  # raises, unless it was stopped before it began
+            self.running.drop(chat, asked)
+            return
+        try:
+            stream = self._session(chat).stream(asked["text"])
+        except CloudLLMError as error:
+            self.publish(chat, asked, ChatStream.of(_refused(error)))
+            return
+        self.running.put(chat, asked)
+        self.publish(chat, asked, stream)
+
+    def _session(self, chat: str) -> LLMSession:
+        """A conversation. A second turn is refused at once; what was stopped is kept."""
+        return LLMSession(
+            self.client, session_id=chat, store=self.store, turn_timeout=0, partial="keep"
+        )
+
+
+def text_of(body: bytes) -> str:
+    """The text that a page sends.
+
+    Raises:
+        ConfigurationError: It sent something else.
+    """
+    try:
+        text = json.loads(body)["text"]
+    except (ValueError, TypeError, KeyError):
+        text = None
+    if not isinstance(text, str) or not text.strip():
+        raise ConfigurationError('the body must be JSON, as {"text": "Hello"}')
+    return text
 
 
 def refusal(error: CloudLLMError) -> tuple[str, int]:
     """What to tell the page of an error, and with which status."""
     if isinstance(error, SessionBusyError):
         return "Another reply is on its way.", 409
-    return str(error), 404 if isinstance(error, RelayKeyError) else 502
+    if isinstance(error, RelayKeyError):
+        return str(error), 404
+    return str(error), 400 if isinstance(error, ConfigurationError) else 502
+
+
+def _refused(error: CloudLLMError) -> Iterator[MessageChunk]:
+    raise error
+    yield
 
 
 def _title(messages: tuple[Message, ...]) -> str:

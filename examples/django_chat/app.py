@@ -7,7 +7,6 @@ survive a reload.
 
 from __future__ import annotations
 
-import json
 import pathlib
 import sys
 from typing import Any, Callable
@@ -16,11 +15,12 @@ EXAMPLES = pathlib.Path(__file__).resolve().parent.parent
 PAGE = EXAMPLES / "chat_page"
 sys.path[:0] = [str(EXAMPLES), str(PAGE)]
 
-from chats import Chats, refusal  # noqa: E402
+from chats import Chats, Conversations, refusal, text_of  # noqa: E402
 from client_from_args import argument_parser, chosen_client  # noqa: E402
+from running import open_running  # noqa: E402
 
 from cloudllm_sync import CloudLLMError, open_store  # noqa: E402
-from cloudllm_sync.relay import Relay, open_relay  # noqa: E402
+from cloudllm_sync.relay import open_relay  # noqa: E402
 
 try:
     from django.conf import settings
@@ -33,8 +33,8 @@ except ImportError:
     sys.exit("this example needs Django: pip install django")
 
 
-def urls(chats: Chats, relay: Relay) -> list[Any]:
-    """The views; their threads share the client, the store and the relay."""
+def urls(chats: Conversations) -> list[Any]:
+    """The views; their threads share what `chats` holds."""
 
     def file(request: HttpRequest, name: str = "index.html") -> HttpResponse:
         return FileResponse((PAGE / pathlib.Path(name).name).open("rb"))
@@ -49,14 +49,13 @@ def urls(chats: Chats, relay: Relay) -> list[Any]:
         return JsonResponse(chats.one(chat))
 
     def ask(request: HttpRequest, chat: str) -> HttpResponse:
-        return JsonResponse({"key": chats.begin(chat, json.loads(request.body)["text"])})
+        return JsonResponse({"key": chats.begin(chat, text_of(request.body))})
 
     def follow(request: HttpRequest, key: str) -> HttpResponse:
-        # A browser whose line was cut asks for the rest; one that was reloaded, for all of it.
-        return stream_response(relay.follow(key, after=request.headers.get("Last-Event-ID")))
+        return stream_response(chats.follow(key, request.headers.get("Last-Event-ID")))
 
     def stop(request: HttpRequest, key: str) -> HttpResponse:
-        return JsonResponse({"stopped": relay.cancel(key)})
+        return JsonResponse({"stopped": chats.stop(key)})
 
     return [
         path("", file),
@@ -90,11 +89,12 @@ def main() -> None:
     parser.add_argument("--relay", default="memory:", help="or redis://127.0.0.1:6379/0")
     arguments = parser.parse_args()
     with chosen_client(arguments) as client, open_relay(arguments.relay) as relay:
-        chats = Chats(client, open_store(arguments.store), relay)
+        running = open_running(arguments.relay)
+        chats = Chats(client, open_store(arguments.store), relay, running)
         # No middleware that asks for cookies: the page has no users.
         settings.configure(ALLOWED_HOSTS=["127.0.0.1"], ROOT_URLCONF="chat_urls", DEBUG=False)
         module = type(sys)("chat_urls")
-        module.urlpatterns = urls(chats, relay)  # type: ignore[attr-defined]
+        module.urlpatterns = urls(chats)  # type: ignore[attr-defined]
         sys.modules["chat_urls"] = module
         address = f"127.0.0.1:{arguments.port}"
         execute_from_command_line([sys.argv[0], "runserver", "--noreload", address])

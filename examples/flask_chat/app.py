@@ -12,11 +12,12 @@ import sys
 EXAMPLES = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(EXAMPLES), str(EXAMPLES / "chat_page")]
 
-from chats import Chats, refusal  # noqa: E402
+from chats import Chats, Conversations, refusal, text_of  # noqa: E402
 from client_from_args import argument_parser, chosen_client  # noqa: E402
+from running import open_running  # noqa: E402
 
 from cloudllm_sync import CloudLLMError, open_store  # noqa: E402
-from cloudllm_sync.relay import Relay, open_relay  # noqa: E402
+from cloudllm_sync.relay import open_relay  # noqa: E402
 
 try:
     from flask import Flask, Response, jsonify, request
@@ -26,8 +27,8 @@ except ImportError:
     sys.exit("this example needs Flask: pip install flask")
 
 
-def make_app(chats: Chats, relay: Relay) -> Flask:
-    """The application; its threads share the client, the store and the relay."""
+def make_app(chats: Conversations) -> Flask:
+    """The application; its threads share what `chats` holds."""
     app = Flask(__name__, static_folder=str(EXAMPLES / "chat_page"), static_url_path="/static")
 
     @app.get("/")
@@ -49,16 +50,15 @@ def make_app(chats: Chats, relay: Relay) -> Flask:
 
     @app.post("/chats/<chat>/messages")
     def ask(chat: str) -> Response:
-        return jsonify({"key": chats.begin(chat, request.get_json()["text"])})
+        return jsonify({"key": chats.begin(chat, text_of(request.get_data()))})
 
     @app.get("/replies/<key>")
     def follow(key: str) -> Response:
-        # A browser whose line was cut asks for the rest; one that was reloaded, for all of it.
-        return stream_response(relay.follow(key, after=request.headers.get("Last-Event-ID")))
+        return stream_response(chats.follow(key, request.headers.get("Last-Event-ID")))
 
     @app.post("/replies/<key>/stop")
     def stop(key: str) -> Response:
-        return jsonify({"stopped": relay.cancel(key)})
+        return jsonify({"stopped": chats.stop(key)})
 
     @app.errorhandler(CloudLLMError)
     def refused(error: CloudLLMError) -> tuple[Response, int]:
@@ -78,8 +78,9 @@ def main() -> None:
     parser.add_argument("--relay", default="memory:", help="or redis://127.0.0.1:6379/0")
     arguments = parser.parse_args()
     with chosen_client(arguments) as client, open_relay(arguments.relay) as relay:
-        chats = Chats(client, open_store(arguments.store), relay)
-        make_app(chats, relay).run(port=arguments.port, threaded=True)
+        running = open_running(arguments.relay)
+        chats = Chats(client, open_store(arguments.store), relay, running)
+        make_app(chats).run(port=arguments.port, threaded=True)
 
 
 if __name__ == "__main__":
