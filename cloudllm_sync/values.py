@@ -6,7 +6,6 @@ tuples; all pickle. `MessageChunk` is made for every token and is left unfrozen 
 
 from __future__ import annotations
 
-import difflib
 import enum
 import json
 import math
@@ -254,6 +253,8 @@ def _refuse_unknown(cls: type, given: Mapping[str, object]) -> None:
     known = [field.name for field in attrs.fields(cls)]
     for name in given:
         if name not in known:
+            import difflib  # for mistakes only
+
             close = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
             raise UnknownOptionError(f"{name!r} is not an option of {cls.__name__}: {hint}")

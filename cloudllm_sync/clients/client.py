@@ -14,7 +14,7 @@ from cloudllm_sync.clients.arguments import (
     merged_headers,
     model_name,
 )
-from cloudllm_sync.clients.mapping import ManyAtOnce
+from cloudllm_sync.clients.many import ManyAtOnce
 from cloudllm_sync.clients.provider import Provider
 from cloudllm_sync.clients.wrapper import Messages
 from cloudllm_sync.codecs import ChatRequest, Codec, WireRequest

@@ -10,7 +10,7 @@ from typing import NoReturn, Optional
 import attrs
 
 from cloudllm_sync.clients.asking import Asking, Question, signed
-from cloudllm_sync.clients.mapping import ManyAtOnce
+from cloudllm_sync.clients.many import ManyAtOnce
 from cloudllm_sync.clients.wrapper import ClientWrapper, Messages
 from cloudllm_sync.codecs import ReplyFacts
 from cloudllm_sync.errors import CloudLLMError, ConfigurationError, StreamInterrupted

@@ -7,7 +7,7 @@ import os
 import queue
 import threading
 from collections.abc import Generator, Iterable, Iterator
-from typing import Any, Callable, Optional, Protocol, Union
+from typing import Any, Callable, Optional, Union
 
 import attrs
 
@@ -20,7 +20,7 @@ from cloudllm_sync.errors import CloudLLMError, ConfigurationError
 from cloudllm_sync.transport.cancellation import Cancellation, using
 from cloudllm_sync.values import ChatOptions, Message, Timeouts, ToolDefinition
 
-__all__ = ["ManyAtOnce", "MapResult", "OnResult", "Path"]
+__all__ = ["MapResult", "OnResult", "Path", "answered"]
 
 Path = Union[str, "os.PathLike[str]"]
 OnResult = Callable[["MapResult"], object]
@@ -82,63 +82,36 @@ class Plan:
         return result
 
 
-class ManyAtOnce(ClientWrapper, Protocol):
-    """The half of a client that asks many prompts at once, by `send_message()`."""
-
-    def map(
-        self,
-        prompts: Iterable[Messages],
-        tools: Optional[Iterable[ToolDefinition]] = None,
-        *,
-        workers: int = 8,
-        on_result: Optional[OnResult] = None,
-        on_error: Optional[OnResult] = None,
-        ordered: bool = True,
-        rate: Optional[RateLimit] = None,
-        results: Optional[Path] = None,
-        options: Optional[ChatOptions] = None,
-        timeouts: Optional[Timeouts] = None,
-    ) -> Generator[MapResult, None, None]:
-        """Answer many prompts, several at a time: a generator of their results.
-
-        One that fails is a result with an `error`, and does not stop the others. Prompts are read
-        as they are needed, a few ahead, so that there may be any number of them. Closing the
-        generator, or leaving the loop over it in an error, cancels what is running.
-
-        Args:
-            prompts: Each a string, or a sequence of messages.
-            tools: For all of them.
-            workers: How many are asked at a time, each by a thread.
-            on_result: Called for every reply, in the caller's thread, before the loop gets it.
-            on_error: The same for every failure.
-            ordered: Give the results in the order of the prompts, not as they come.
-            rate: The most requests and tokens a minute. After a 429 all workers wait as long as
-                the provider asks for, in any case.
-            results: A file that keeps every reply, as JSON lines. A job that was killed goes on
-                where it was when it is started again: replies that are there are not paid for
-                again; failures are tried again.
-            options: For all of them.
-            timeouts: For each of them.
-
-        Raises:
-            ConfigurationError: An argument that cannot work, or a file that is no such file.
-            StoreError: A reply could not be written to the file; `reply` has it.
-        """
-        if isinstance(prompts, (str, Message)) or not isinstance(prompts, Iterable):
-            raise ConfigurationError(
-                f"prompts must be many of them, not one {type(prompts).__name__}: [prompt], say"
-            )
-        plan = Plan(
-            client=self,
-            workers=checked_count("workers", workers),
-            on_result=on_result,
-            on_error=on_error,
-            ordered=ordered,
-            tools=None if tools is None else as_tools(tools),
-            options=options,
-            timeouts=timeouts,
+def answered(
+    client: ClientWrapper,
+    prompts: Iterable[Messages],
+    tools: Optional[Iterable[ToolDefinition]],
+    *,
+    workers: int,
+    on_result: Optional[OnResult],
+    on_error: Optional[OnResult],
+    ordered: bool,
+    rate: Optional[RateLimit],
+    results: Optional[Path],
+    options: Optional[ChatOptions],
+    timeouts: Optional[Timeouts],
+) -> Generator[MapResult, None, None]:
+    """What `client.map()` gives; its arguments."""
+    if isinstance(prompts, (str, Message)) or not isinstance(prompts, Iterable):
+        raise ConfigurationError(
+            f"prompts must be many of them, not one {type(prompts).__name__}: [prompt], say"
         )
-        return _results(plan, iter(prompts), Pace(checked("rate", rate, RateLimit)), results)
+    plan = Plan(
+        client=client,
+        workers=checked_count("workers", workers),
+        on_result=on_result,
+        on_error=on_error,
+        ordered=ordered,
+        tools=None if tools is None else as_tools(tools),
+        options=options,
+        timeouts=timeouts,
+    )
+    return _results(plan, iter(prompts), Pace(checked("rate", rate, RateLimit)), results)
 
 
 def _results(

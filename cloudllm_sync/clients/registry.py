@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import re
 from collections.abc import Iterable, Mapping
@@ -195,6 +194,8 @@ def _parse(spec: str) -> tuple[KnownProvider, str, Optional[str]]:
 
 
 def _unknown(name: str, is_name: bool) -> ConfigurationError:
+    import difflib  # for mistakes only
+
     close = difflib.get_close_matches(name.lower(), _table, 1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     # What has no colon may be anything, a key for instance.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -92,6 +91,8 @@ def _parsed(text: str) -> Any:
 def plain(text: str) -> str:
     """The words of a text, shortened; of a page its title, or its words if that says nothing."""
     if text.lstrip()[:1] == "<":
+        import html  # few answers are pages
+
         title = _TITLE.search(text)
         name = _spaced(html.unescape(title[1])) if title else ""
         if name.lower() not in _SAYS_NOTHING:

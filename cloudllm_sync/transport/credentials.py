@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import functools
-import html
 import json
 import re
 from collections.abc import Mapping
@@ -179,6 +178,8 @@ def _unescaped(match: re.Match[str]) -> str:
     if number:
         return chr(int(number, 16))
     if match["entity"]:
+        import html  # few answers are pages
+
         return html.unescape(match["entity"])[:1] or "?"
     return match["escaped"] or match[0][-1]
 
