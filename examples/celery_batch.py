@@ -17,7 +17,6 @@ import sys
 from pathlib import Path
 
 from celery import Celery, group
-from demo_model import demo_model
 
 from cloudllm_sync import (
     Client,
@@ -29,6 +28,7 @@ from cloudllm_sync import (
     TransportError,
 )
 from cloudllm_sync.testing import FakeServer
+from cloudllm_sync.testing.demo import demo_model
 
 CITIES = ("Cologne", "Lisbon", "Oslo", "Ulm", "Riga", "Porto", "Turin", "Gdansk")
 REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")

@@ -12,10 +12,9 @@ import os
 import sys
 from collections.abc import Iterator
 
-from demo_model import demo_model
-
 from cloudllm_sync import Client, CloudLLMError, OpenAIClient, OpenAICompatibleClient
 from cloudllm_sync.testing import FakeServer
+from cloudllm_sync.testing.demo import demo_model
 
 NO_KEY = """\
 No OPENAI_API_KEY or OPEN_AI_SECRET:

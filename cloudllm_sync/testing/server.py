@@ -57,6 +57,7 @@ class FakeServer:
         script: The first entries; `add()` appends more.
         default: The entry for every request after the script. Without one such a request gets
             status 500, and `x-should-retry: false`. So it does if a callable raises.
+        port: Where to listen; 0 is a free one.
         ssl_context: For HTTPS; its certificate must be good for 127.0.0.1.
         max_body_bytes: A request with a longer body is answered once its head is there, as servers
             with a limit do. Its body is recorded as empty; what still comes of it is read and
@@ -67,6 +68,7 @@ class FakeServer:
         self,
         *script: Entry,
         default: Entry | None = None,
+        port: int = 0,
         ssl_context: ssl.SSLContext | None = None,
         max_body_bytes: int | None = None,
     ) -> None:
@@ -82,7 +84,7 @@ class FakeServer:
         self._ended: list[threading.Thread] = []
         self._closing = False
 
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=_BACKLOG)
         self._address: tuple[str, int] = self._listener.getsockname()
         self._acceptor = threading.Thread(
             target=self._accept_all, name=f"FakeServer:{self._address[1]}", daemon=True

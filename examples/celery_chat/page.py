@@ -26,12 +26,12 @@ sys.path[:0] = [str(HERE), *(str(EXAMPLES / name) for name in ("", "chat_page", 
 
 from app import make_app  # noqa: E402
 from chats import Conversations  # noqa: E402
-from demo_model import demo_model  # noqa: E402
 from running import open_running  # noqa: E402
 
 from cloudllm_sync import ChatStream, CloudLLMError, open_store  # noqa: E402
 from cloudllm_sync.relay import Followed, open_relay  # noqa: E402
 from cloudllm_sync.testing import FakeServer  # noqa: E402
+from cloudllm_sync.testing.demo import demo_model  # noqa: E402
 
 try:
     import tasks

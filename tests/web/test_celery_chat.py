@@ -17,7 +17,7 @@ from cloudllm_sync.testing import FakeServer
 pytest.importorskip("celery")
 pytest.importorskip("flask")
 
-MODULES = ("app", "chats", "client_from_args", "demo_model", "page", "running", "tasks")
+MODULES = ("app", "chats", "client_from_args", "page", "running", "tasks")
 
 
 @pytest.fixture
