@@ -38,6 +38,13 @@ class AzureOpenAIClient(Client):
     The other arguments are those of `Client`.
     """
 
+    provider = Provider(
+        name="Azure OpenAI",
+        key_variables=("AZURE_OPENAI_API_KEY",),
+        key_header="api-key",
+        key_prefix="",
+    )
+
     @hides_arguments
     def __init__(
         self,
@@ -81,14 +88,6 @@ class AzureOpenAIClient(Client):
             observers=observers,
             limits=limits,
             allow_http=allow_http,
-        )
-
-    def _row(self) -> Provider:
-        return Provider(
-            name="Azure OpenAI",
-            key_variables=("AZURE_OPENAI_API_KEY",),
-            key_header="api-key",
-            key_prefix="",
         )
 
     def _wire(self, provider: Provider) -> Codec:

@@ -11,7 +11,7 @@ from cloudllm_sync.clients.client import Client
 from cloudllm_sync.clients.provider import Provider
 from cloudllm_sync.codecs.ollama import OllamaCodec
 
-__all__ = ["OllamaClient"]
+__all__ = ["OllamaClient", "address_of"]
 
 _HOST = re.compile(r"(?:(https?)://)?(\[[^\]]*\]|[^:/@]*)(?::(\d+))?(/.*)?", re.IGNORECASE)
 _ANY_ADDRESS = ("", "0.0.0.0", "[::]")  # noqa: S104 - what a server listens at is no place to call
@@ -37,10 +37,10 @@ class OllamaClient(Client):
 
     def _row(self) -> Provider:
         host = os.environ.get("OLLAMA_HOST", "").strip()
-        return attrs.evolve(self.provider, base_url=_address(host)) if host else self.provider
+        return attrs.evolve(self.provider, base_url=address_of(host)) if host else self.provider
 
 
-def _address(host: str) -> str:
+def address_of(host: str) -> str:
     """OLLAMA_HOST as a base URL: scheme, name or port may be missing there."""
     found = _HOST.fullmatch(host)
     if found is None:
