@@ -1,0 +1,117 @@
+"""The conversation of a terminal: its session, its model, and where it is kept."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Optional
+
+import attrs
+
+from cloudllm_sync.cli.choosing import opened_client
+from cloudllm_sync.cli.conversations import opened_store
+from cloudllm_sync.clients.client import Client
+from cloudllm_sync.errors import ConfigurationError
+from cloudllm_sync.session.session import LLMSession
+from cloudllm_sync.session.stores import SessionStore
+from cloudllm_sync.session.stores.memory import MemoryStore
+from cloudllm_sync.streaming.stream import ChatStream
+from cloudllm_sync.values import Message, Role
+
+__all__ = ["Conversing"]
+
+
+class Conversing:
+    """A session that may change its model and its name. It is in memory until it is saved."""
+
+    def __init__(self, client: Client, *, system: str, max_tokens: int) -> None:
+        self._client = client
+        self._system = system
+        self._max_tokens = max_tokens
+        self._store: SessionStore = MemoryStore()
+        self._asked: Optional[str] = None  # whose reply did not come
+        self._stack = contextlib.ExitStack()
+        self.name: Optional[str] = None
+        """What it is saved as."""
+        self.session = self._session("unsaved")
+
+    @property
+    def model(self) -> str:
+        """Provider and model."""
+        return f"{self._client.provider_name}:{self._client.model_name}"
+
+    @property
+    def turns(self) -> tuple[Message, ...]:
+        """What was said."""
+        said = (Role.USER, Role.ASSISTANT)
+        return tuple(message for message in self.session.history if message.role in said)
+
+    def ask(self, text: str) -> ChatStream:
+        """Ask; what had come of a reply that is stopped stays."""
+        self._asked = text
+        return self.session.stream(text)
+
+    def retry(self) -> ChatStream:
+        """Ask the last question again; its reply, if there was one, is forgotten.
+
+        Raises:
+            ConfigurationError: Nothing was asked.
+        """
+        stored = self._store.load(self.session.session_id)
+        places = [at for at, one in enumerate(stored.messages) if one.role is Role.USER]
+        answered = bool(places) and self._asked in (None, stored.messages[places[-1]].content)
+        if not answered:
+            if self._asked is None:
+                raise ConfigurationError("nothing was asked yet")
+            return self.ask(self._asked)
+        question = stored.messages[places[-1]]
+        kept = stored.messages[: places[-1]]
+        shorter = attrs.evolve(stored, messages=kept, length=len(kept))
+        self._store.replace(self.session.session_id, stored.version, shorter)
+        self.session = self._session(self.session.session_id)
+        self._asked = question.content
+        return self.session.stream(question.content, attachments=question.attachments)
+
+    def save(self, name: str) -> None:
+        """Keep it from now on, under a name.
+
+        Raises:
+            ConfigurationError: Another conversation has the name, or it is none.
+        """
+        store = opened_store()
+        there = store.load(name)
+        if there.length or there.version:
+            raise ConfigurationError(f"{name!r} is kept already: /load it, or choose another name")
+        store.replace(name, there.version, self._store.load(self.session.session_id))
+        self._store, self.name = store, name
+        self.session = self._session(name)
+
+    def load(self, name: str) -> None:
+        """Go on with a conversation that is kept; an unknown name begins one."""
+        self._store, self.name = opened_store(), name
+        self._asked = None
+        self.session = self._session(name)
+
+    def use(self, model: str) -> None:
+        """Have another model answer from now on.
+
+        Raises:
+            ConfigurationError: There is none of that name, or no key for it.
+        """
+        client = self._stack.enter_context(opened_client(model))
+        self._client = client
+        self.session = self._session(self.session.session_id)
+
+    def close(self) -> None:
+        """Close the clients that were opened here."""
+        self._stack.close()
+
+    def _session(self, name: str) -> LLMSession:
+        return LLMSession(
+            self._client,
+            self._system,
+            self._max_tokens,
+            session_id=name,
+            store=self._store,
+            partial="keep",
+            turn_timeout=0,
+        )

@@ -1,0 +1,154 @@
+"""The other commands: models, sessions, doctor, fake-server, chats that are piped in."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from cloudllm_sync.cli.choosing import DEFAULTS
+from cloudllm_sync.cli.commands import cloudllm
+from cloudllm_sync.cli.exits import EXIT_CODES
+from cloudllm_sync.clients.registry import known_providers
+from cloudllm_sync.testing import FakeServer
+
+
+def test_every_command_has_help(run):
+    """And what the list says of it is there."""
+    listed, code = run("--help")
+    commands = cloudllm.list_commands(None)
+
+    assert 0 == code
+    assert {"ask", "chat", "demo", "doctor", "fake-server", "models", "sessions"} == set(commands)
+    for name in commands:
+        assert name in listed
+        assert 0 == run(name, "--help")[1]
+
+
+def test_version_is_printed(run):
+    """The package's."""
+    assert run("--version")[0].startswith("cloudllm, version 0.1.0")
+
+
+def test_piped_chat_answers_line_by_line(run, server, model):
+    """In one conversation."""
+    printed, code = run("chat", "-m", model, input="One\n\nTwo\n")
+
+    assert ("Hello there.\nHello there.\n", 0) == (printed, code)
+    assert 3 == len(server.requests[1].json["messages"])
+
+
+def test_default_models_are_those_of_their_clients():
+    """Their keys' variables are written down twice, so that a start need not load all clients."""
+    for provider, variables, model in DEFAULTS:
+        row = known_providers()[provider]
+        module, _, name = row.client.partition(":")
+        module = importlib.import_module(f"cloudllm_sync.clients.{module}")
+
+        assert variables == getattr(module, name).provider.key_variables
+        assert model in [known.value for known in module.Model]
+
+
+def test_models_lists_providers_and_their_keys(run, monkeypatch):
+    """By the variable's name, never the key."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-secret")
+    printed, code = run("models")
+
+    assert 0 == code
+    assert "claude       ANTHROPIC_API_KEY is set, asks claude-sonnet-5" in printed
+    assert "azure        set AZURE_OPENAI_API_KEY" in printed
+    assert "ollama       not running" in printed
+    assert "sk-secret" not in printed
+    assert len(known_providers()) == len(printed.splitlines())
+
+
+def test_models_of_a_provider_can_be_given_to_ask(run):
+    """As they are printed."""
+    printed, code = run("models", "claude")
+
+    assert 0 == code
+    assert "claude:claude-sonnet-5" in printed.splitlines()
+    assert 2 == run("models", "nobody")[1]
+
+
+def test_sessions_are_listed_shown_exported_and_deleted(run, model, tmp_path):
+    """And read back."""
+    path = str(tmp_path / "all.jsonl")
+    run("ask", "-m", model, "-s", "trip", "One")
+    listed = run("sessions")[0]
+    shown = run("sessions", "show", "trip")[0]
+    run("sessions", "export", path)
+    deleted = run("sessions", "delete", "trip")
+    gone = run("sessions", "show", "trip")
+    read = run("sessions", "import", path)
+    again = run("sessions", "show", "trip")[0]
+
+    assert "2 messages" in listed
+    assert "trip" in listed
+    assert "user: One\n\nassistant: Hello there.\n\n" == shown == again
+    assert ("", 0) == deleted
+    assert 1 == gone[1]
+    assert ("1 read\n", 0) == read
+
+
+def test_conversations_are_nobody_elses(run, model, tmp_path):
+    """Neither their folder nor their file can be read by others."""
+    run("ask", "-m", model, "-s", "trip", "One")
+    folder = tmp_path / "data"
+
+    assert [0o700, 0o600] == [
+        path.stat().st_mode & 0o777 for path in (folder, folder / "conversations.db")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        (["--gunicorn", "shop:app"], "W101"),
+        (["--gunicorn", "--threads 4 shop:app", "--streams", "50"], "W103"),
+        (["--set", "HEARTBEAT_S=90"], "W301"),
+        (["--set", "cloudllm_heartbeat=5"], "HEARTBEAT_S"),
+        (["--asgi"], "W003"),
+    ],
+)
+def test_doctor_says_what_is_wrong_and_fails(run, arguments, found):
+    """As manage.py's does."""
+    printed, code = run("doctor", *arguments)
+
+    assert 1 == code
+    assert found in printed
+
+
+def test_doctor_finds_nothing_wrong_with_threads(run):
+    """Then it ends with 0."""
+    printed, code = run("doctor", "--gunicorn", "--threads 64 shop:app", "--streams", "50")
+
+    assert ("Nothing found that keeps replies from streaming.\n", 0) == (printed, code)
+
+
+def test_fake_server_answers_as_it_was_told(start, run):
+    """In turns, on the wires of all providers, until it is stopped."""
+    process = start("fake-server", "--reply", "One.", "--reply", "Two.", "--delay", "0")
+    address = process.stdout.readline().split()[-1].decode()
+
+    assert ["One.\n", "Two.\n", "One.\n"] == [
+        run("ask", "-m", f"custom:m@{address}", "Hi")[0] for _ in range(3)
+    ]
+
+
+def test_fake_server_says_that_its_port_is_taken(run):
+    """In words."""
+    with FakeServer() as server:
+        port = server.url.rpartition(":")[2]
+        printed, code = run("fake-server", "--port", port)
+
+    assert 1 == code
+    assert f"port {port} cannot be had" in printed
+
+
+def test_exit_codes_are_written_down(run):
+    """In --help."""
+    said = " ".join(run("--help")[0].split())
+
+    for code in {code for _, code in EXIT_CODES}:
+        assert f" {code} " in said
