@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import pathlib
 import re
 
-import attrs
 import pytest
 
 import cloudllm_sync
-from cloudllm_sync import AzureOpenAIClient, OpenAIClient, OpenAICompatibleClient
+from cloudllm_sync import AzureOpenAIClient, OpenAICompatibleClient
 from cloudllm_sync.codecs import FEATURES
-from cloudllm_sync.testing import FakeServer
 from cloudllm_sync.web.settings import NAMES
+from tests.docs.pages import ROOT, Program, played_providers, python_of, text_of
 
-ROOT = pathlib.Path(__file__).parent.parent
-README = ROOT.joinpath("README.md").read_text(encoding="utf-8")
-CONTRIBUTING = ROOT.joinpath("CONTRIBUTING.md").read_text(encoding="utf-8")
-WEB = ROOT.joinpath("docs/web.md").read_text(encoding="utf-8")
-_PYTHON = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-BLOCKS = _PYTHON.findall(README)
+README = text_of("README.md")
+WEB = text_of("docs/web.md")
+BLOCKS = python_of("README.md")
 REPLY = "Once upon a time"
 
 
@@ -31,23 +26,17 @@ def title_of(block: str) -> str:
 
 @pytest.fixture
 def run(monkeypatch, tmp_path):
-    """Runs blocks as one program in an empty folder; OpenAI is played by a fake server."""
-    monkeypatch.chdir(tmp_path)
-    with FakeServer(default=REPLY) as server:
-        row = attrs.evolve(OpenAIClient.provider, base_url=server.base_url)
-        monkeypatch.setattr(OpenAIClient, "provider", row)
-        monkeypatch.setenv("OPENAI_API_KEY", "test")
-        names = {"__name__": "readme"}
+    """Runs blocks as one program in an empty folder; a fake server plays the providers."""
+    with played_providers(monkeypatch, tmp_path, REPLY):
+        program = Program()
 
         def run_all(blocks):
             for number, block in enumerate(blocks):
-                exec(compile(block, f"README.md, block {number}", "exec"), names)
-            return names
+                program.run(block, f"README.md, block {number}")
+            return program.names
 
         yield run_all
-        for value in names.values():
-            if isinstance(value, OpenAIClient):
-                value.close()
+        program.close()
 
 
 @pytest.mark.parametrize("last", range(len(BLOCKS)), ids=map(title_of, BLOCKS))
@@ -79,7 +68,7 @@ def test_flask_view_streams_the_reply(run):
 
 def test_web_page_runs(run):
     """Its Flask view streams a turn; Django's is in tests/web/test_django_app.py."""
-    names = run(["INSTALLED_APPS = []", *_PYTHON.findall(WEB)])
+    names = run(["INSTALLED_APPS = []", *python_of("docs/web.md")])
     browser = names["app"].test_client()
 
     answer = browser.post("/chat/a", json={"question": "Hi"})
@@ -90,7 +79,7 @@ def test_web_page_runs(run):
     names["app"].extensions["cloudllm"].close()
 
 
-@pytest.mark.parametrize("blocks", [BLOCKS, _PYTHON.findall(CONTRIBUTING)], ids=["README", "CONTR"])
+@pytest.mark.parametrize("blocks", [BLOCKS, python_of("CONTRIBUTING.md")], ids=["README", "CONTR"])
 def test_test_that_is_shown_passes(run, blocks):
     """The test that is shown as an example passes."""
     names = run(blocks)
