@@ -1,4 +1,4 @@
-"""Every error of this package, one family.
+"""Every error of this package, one family::
 
     CloudLLMError                        .partial  .request_id  .retryable  .attempts
     ├── ConfigurationError               before any I/O; a ValueError too

@@ -32,7 +32,7 @@ _JOIN_S = 5.0
 
 @attrs.frozen(slots=True)
 class MapResult:
-    """What came of one prompt, the `index`th of all: its reply, or the error.
+    """What came of the prompt that has this `index`, from 0: its reply, or the error.
 
     `was_kept` tells that the reply was read from the results file.
     """

@@ -39,7 +39,7 @@ class KnownProvider:
     key_needed: bool = True
     """Whether one of the variables has to be set where no key is given."""
     client: str = "compatible:OpenAICompatibleClient"
-    """`module:class` below `cloudllm_sync.clients`."""
+    """`module:class` below the package's `clients`."""
 
 
 # What is longer, in place of a name, may be a key.

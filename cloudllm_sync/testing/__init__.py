@@ -1,4 +1,4 @@
-"""Tools for tests and demos: a scripted LLM server on loopback, with the faults of real networks.
+"""Tools for tests and demos: a scripted LLM server on loopback, with the faults of real networks::
 
     from cloudllm_sync.testing import FakeServer, Reply, Stall
 

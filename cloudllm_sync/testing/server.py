@@ -38,7 +38,7 @@ class FakeServer:
     It listens from construction on, at a free port of 127.0.0.1, until `close()` or the end of
     `with`. An entry is a `Reply`, a `Raw`, a string (the text of a `Reply`), or a callable that
     gets the `RecordedRequest` and returns one of these, on the connection's thread. Requests are
-    served first come, first served, whatever their path.
+    served first come, first served, whatever their path. So::
 
         with FakeServer("Hello there", Reply("Bye", token_delay_s=0.1)) as server:
             client = OpenAIClient("gpt-5", api_key="test", base_url=server.base_url)
@@ -46,7 +46,7 @@ class FakeServer:
     The path tells in which format a `Reply` is said: `.../v1/messages` is Anthropic's,
     `.../models/M:generateContent` and `:streamGenerateContent` are Gemini's, `.../api/chat` is
     Ollama's, `.../responses` is OpenAI's Responses API, and all else is Chat Completions. One
-    server serves all of them:
+    server serves all of them::
 
         ClaudeClient("claude-sonnet-5", api_key="test", base_url=server.url)
         GeminiClient("gemini-3.7-flash", api_key="test", base_url=server.url)

@@ -1,4 +1,4 @@
-"""Server-sent events for a browser's own `EventSource`.
+"""Server-sent events for a browser's own `EventSource`::
 
     data: {"content":"Hel"}                  any of content, reasoning, refusal, tool_call
     :
