@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 BENCH := .venv-bench
 PIP = $(@D)/bin/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo chat test lint bench clean
+.PHONY: demo chat test lint docs bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -23,6 +23,10 @@ lint: $(VENV)/.installed-test
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+
+docs: $(VENV)/.installed-docs
+	@$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs $(ARGS)
+	@echo "build/docs/index.html"
 
 bench: $(BENCH)/.installed
 	@$(BENCH)/bin/python benchmarks/bench.py --write $(ARGS)
@@ -50,6 +54,11 @@ $(VENV)/.installed: $(VENV)/.created setup.cfg pyproject.toml
 $(VENV)/.installed-test: $(VENV)/.installed
 	@echo "Installing what the tests need ..."
 	@$(PIP) install --editable ".[test]"
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	@echo "Installing what the documentation needs ..."
+	@$(PIP) install --editable ".[docs]"
 	@touch $@
 
 # One by one: what does not install is left out, by name.
