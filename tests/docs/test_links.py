@@ -7,6 +7,7 @@ import re
 import pytest
 
 from tests.docs.pages import ROOT, text_of
+from tests.test_guarantees import functions_of
 
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
 _LINK = re.compile(r"\]\(([^)#:]*)(?:#([^)]*))?\)")
@@ -35,3 +36,15 @@ def test_links_lead_somewhere(page):
             lost.append(f"{target}#{heading}")
 
     assert [] == lost
+
+
+def test_features_of_the_starting_document_are_shown():
+    """Each has a page, an example and a test, which is in the file that is linked."""
+    rows = re.findall(r"^\| (.*) \|$", text_of("docs/parity.md"), re.MULTILINE)
+    features = [row.split(" | ") for row in rows if not row.startswith("in the document")]
+    tests = [re.search(r"\[([\w ]+)\]\(\.\./(.*?)\)", cells[3]).groups() for cells in features]
+    named = [("test_" + words.replace(" ", "_"), path) for words, path in tests]
+
+    assert [] == [name for name, path in named if name not in functions_of(path)]
+    assert all("](" in cells[1] and "](../examples/" in cells[2] for cells in features)
+    assert len(features) > 20
