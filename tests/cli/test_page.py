@@ -12,7 +12,8 @@ import pytest
 
 from cloudllm_sync.cli.exits import EXIT_CODES
 
-PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+ROOT = pathlib.Path(__file__).parents[2]
+PAGE = ROOT.joinpath("docs", "cli.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 PATIENCE_S = 60
 
@@ -50,6 +51,19 @@ def test_commands_of_the_page_run(shell):
         ran = shell(lines)
 
         assert (0, "") == (ran.returncode, ran.stderr), lines
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/start.md"])
+def test_first_lines_of_a_newcomer_run(shell, name):
+    """What is typed once it is installed."""
+    page = ROOT.joinpath(name).read_text(encoding="utf-8")
+    lines = re.findall(r"^cloudllm .*", page, re.MULTILINE)
+
+    assert lines
+    for line in lines:
+        ran = shell(line)
+
+        assert (0, "") == (ran.returncode, ran.stderr), line
 
 
 def test_page_lists_the_exit_codes():

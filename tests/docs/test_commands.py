@@ -48,4 +48,4 @@ def test_command_runs(server, tmp_path, command):
 
 
 def test_there_are_commands():
-    assert len(COMMANDS) > 2
+    assert COMMANDS
