@@ -192,7 +192,7 @@ class Client(ManyAtOnce):
         wire = self._codec.encode(request)
         clocks = checked("timeouts", timeouts, Timeouts) or self._timeouts
         return StreamHandle(
-            lambda: self._open(self._new_call(wire, clocks, stream=True)),
+            lambda: self._open(self._new_call(request, wire, clocks)),
             on_chunk=on_chunk,
             on_finish=on_finish,
             on_error=on_error,
@@ -253,14 +253,16 @@ class Client(ManyAtOnce):
         *,
         stream: bool,
     ) -> tuple[Call, CallInfo]:
-        wire = self._codec.encode(self._request(messages, tools, options, stream=stream))
+        request = self._request(messages, tools, options, stream=stream)
+        wire = self._codec.encode(request)
         clocks = checked("timeouts", timeouts, Timeouts) or self._timeouts
-        return self._new_call(wire, clocks, stream=stream)
+        return self._new_call(request, wire, clocks)
 
     def _new_call(
-        self, wire: WireRequest, clocks: Timeouts, *, stream: bool
+        self, request: ChatRequest, wire: WireRequest, clocks: Timeouts
     ) -> tuple[Call, CallInfo]:
-        info = CallInfo(self.provider_name, self._model, stream)
+        server = self._transport.endpoint.base_url
+        info = CallInfo(self.provider_name, self._model, request.stream, server, request)
 
         def on_retry(error: CloudLLMError, delay_s: float) -> None:
             notify(self._observers, lambda observer: observer.on_retry(info, error, delay_s))

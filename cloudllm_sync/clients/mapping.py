@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import os
 import queue
 import threading
@@ -214,7 +215,10 @@ class _Crew:
         """Have it done, by a further worker if there may be one."""
         self._jobs.put(job)
         if len(self._threads) < self._plan.workers:
-            thread = threading.Thread(target=self._work, name="cloudllm-map", daemon=True)
+            run = contextvars.copy_context().run  # what is traced belongs to the caller's span
+            thread = threading.Thread(
+                target=run, args=(self._work,), name="cloudllm-map", daemon=True
+            )
             thread.start()
             self._threads.append(thread)
 

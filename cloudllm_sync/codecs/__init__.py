@@ -65,8 +65,9 @@ class ChatRequest:
     """What the caller wants, before any wire is chosen."""
 
     model: str
-    messages: tuple[Message, ...]
-    tools: tuple[ToolDefinition, ...]
+    # No repr of what was said: tools that report errors show local variables.
+    messages: tuple[Message, ...] = attrs.field(repr=False)
+    tools: tuple[ToolDefinition, ...] = attrs.field(repr=False)
     options: ChatOptions
     stream: bool
 

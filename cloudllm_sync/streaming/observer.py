@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Callable, Protocol
+from typing import Callable, Optional, Protocol
 
 import attrs
 
+from cloudllm_sync.codecs import ChatRequest
 from cloudllm_sync.errors import CloudLLMError
 from cloudllm_sync.values import Message
 
@@ -23,6 +24,10 @@ class CallInfo:
     provider_name: str
     model_name: str
     streamed: bool
+    base_url: str = ""
+    """Where the provider is."""
+    request: Optional[ChatRequest] = attrs.field(default=None, repr=False, eq=False)
+    """What is asked, prompts included: for observers that were told to keep it."""
 
 
 class Observer(Protocol):

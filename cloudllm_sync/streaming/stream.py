@@ -339,6 +339,7 @@ class ChatStream(Iterator[MessageChunk]):
             # Ctrl-C in a store: whether the turn was kept is the store's to say, not to do again.
             self._error = StreamCancelled("the reply was interrupted while it was being kept")
             self._error.__cause__ = cause
+            self._tell(None, self._error)
             raise
         self._message = message
         self._tell(message, None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import pathlib
 import re
 import sys
@@ -86,6 +87,7 @@ class Program:
     """The blocks of a page, run as one program; what it opened is closed at the end."""
 
     def __init__(self, name: str = "page") -> None:
+        self._level = logging.getLogger("cloudllm_sync").level
         # A module as any other: Python 3.9 looks up there what annotations of its classes mean.
         self._module = types.ModuleType(name)
         sys.modules[name] = self._module
@@ -110,6 +112,7 @@ class Program:
                 printed = self.run(block.text, str(ROOT / page), block.line)
 
     def close(self) -> None:
+        logging.getLogger("cloudllm_sync").setLevel(self._level)
         del sys.modules[self._module.__name__]
         for value in [*self.names.values()]:
             if type(value).__module__.startswith(_CLOSED) and hasattr(value, "close"):

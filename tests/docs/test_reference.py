@@ -17,6 +17,7 @@ PACKAGE = pathlib.Path(cloudllm_sync.__file__).parent
 PUBLIC = (
     "cloudllm_sync",
     "cloudllm_sync.relay",
+    "cloudllm_sync.telemetry",
     "cloudllm_sync.testing",
     "cloudllm_sync.web.django",
     "cloudllm_sync.web.doctor",
