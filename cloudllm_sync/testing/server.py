@@ -79,6 +79,7 @@ class FakeServer:
         # All of these are guarded by _changed.
         self._script = collections.deque(_checked(entry) for entry in script)
         self._requests: list[RecordedRequest] = []
+        self._refusals: list[str] = []
         self._accepted = 0
         self._open: dict[Peer, threading.Thread] = {}
         self._ended: list[threading.Thread] = []
@@ -107,6 +108,18 @@ class FakeServer:
         """The requests so far, in the order in which they took entries from the script."""
         with self._changed:
             return tuple(self._requests)
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """Why requests so far had no answer of the script's, a sentence each."""
+        with self._changed:
+            return tuple(self._refusals)
+
+    @property
+    def entries_left(self) -> int:
+        """How many entries of the script no request has taken yet."""
+        with self._changed:
+            return len(self._script)
 
     @property
     def connections(self) -> int:
@@ -233,12 +246,19 @@ class FakeServer:
             entry = self._script.popleft() if self._script else self._default
             self._changed.notify_all()
         if entry is None:
-            return _refusal(f"the script is used up: there is no entry for request {number}")
+            return self._refuse(f"the script is used up: there is no entry for request {number}")
         try:
             return _raw(entry, request)
         except Exception as error:
             _logger.warning("the entry for request %d failed", number, exc_info=True)
-            return _refusal(f"the entry for request {number} failed: {error!r}")
+            return self._refuse(f"the entry for request {number} failed: {error!r}")
+
+    def _refuse(self, why: str) -> Raw:
+        with self._changed:
+            self._refusals.append(why)
+        # Retrying would take more of the script and hide which request was too many.
+        headers = {"x-should-retry": "false"}
+        return error_reply(500, why, type="fake_server_error", headers=headers)
 
 
 def _checked(entry: Entry) -> Entry:
@@ -256,9 +276,3 @@ def _raw(entry: Entry, request: RecordedRequest) -> Raw:
     if not isinstance(answer, Reply):
         raise TypeError(f"the script's callable returned {answer!r}: return a Reply, Raw or str")
     return deliver(answer, request)
-
-
-def _refusal(message: str) -> Raw:
-    # Retrying would take more of the script and hide which request was too many.
-    headers = {"x-should-retry": "false"}
-    return error_reply(500, message, type="fake_server_error", headers=headers)

@@ -102,6 +102,22 @@ def test_used_up_script_is_a_500_that_names_the_request():
     assert "no entry for request 2" in json.loads(body)["error"]["message"]
 
 
+def test_what_was_refused_and_what_is_left_can_be_looked_at(caplog):
+    """Requests without an answer, in words; entries that no request has taken."""
+    with FakeServer("one", lambda request: 1 / 0) as server, connected(server) as connection:
+        post(connection)
+        before = server.entries_left, server.refusals
+        post(connection)
+        post(connection)
+
+        refusals = server.refusals
+
+    assert (1, ()) == before
+    assert 0 == server.entries_left
+    assert ("ZeroDivisionError" in refusals[0], len(refusals)) == (True, 2)
+    assert "the script is used up: there is no entry for request 3" == refusals[1]
+
+
 def test_default_answers_after_the_script():
     """The default is used as often as needed."""
     with FakeServer("one", default="more") as server, connected(server) as connection:
