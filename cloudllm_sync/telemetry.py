@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from cloudllm_sync import __version__
+import cloudllm_sync
 from cloudllm_sync.codecs import ChatRequest
 from cloudllm_sync.errors import CloudLLMError, StreamCancelled
 from cloudllm_sync.streaming.observer import CallInfo, Observer
@@ -66,7 +66,7 @@ class OpenTelemetryObserver(Observer):
 
     The span is a child of the one that was current where the call was made, also if a worker
     thread reads the reply, and covers retries. A reply that was cancelled or closed early is no
-    error: its span says `cloudllm_sync.cancelled`. Threads may share an observer, and clients, too.
+    error: its span says that it was cancelled. Threads may share an observer, and clients, too.
 
     Args:
         tracer_provider: None is the global one.
@@ -81,8 +81,8 @@ class OpenTelemetryObserver(Observer):
         meter_provider: Optional[metrics.MeterProvider] = None,
         capture_content: bool = False,
     ) -> None:
-        self._tracer = trace.get_tracer("cloudllm_sync", __version__, tracer_provider)
-        meter = metrics.get_meter("cloudllm_sync", __version__, meter_provider)
+        self._tracer = trace.get_tracer("cloudllm_sync", cloudllm_sync.__version__, tracer_provider)
+        meter = metrics.get_meter("cloudllm_sync", cloudllm_sync.__version__, meter_provider)
         self._duration = meter.create_histogram(
             "gen_ai.client.operation.duration",
             unit="s",

@@ -19,7 +19,9 @@ html_copy_source = False
 
 # What is named in the pages has to be there: links, headings, files, and names of this package.
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(?!cloudllm_sync\.).*|cloudllm_sync\..*\._Object")]
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!cloudllm_sync\.).*|cloudllm_sync\..*(\._Object|\.ChatRequest)")
+]
 myst_heading_anchors = 3
 
 # `Name` in a docstring is a link where there is such a name, and code everywhere else.

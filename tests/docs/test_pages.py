@@ -9,7 +9,9 @@ import pytest
 from tests.docs.pages import ROOT, python_of, text_of
 
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
-WITH_PYTHON = [page for page in PAGES if python_of(page)]
+# Its blocks are the files of an application: tests/testing/test_testing_page.py runs them.
+FILES = "docs/testing.md"
+WITH_PYTHON = [page for page in PAGES if python_of(page) and page != FILES]
 # What stands in a file above what the page shows of it.
 ABOVE = {"docs/web.md": {"INSTALLED_APPS": []}}
 

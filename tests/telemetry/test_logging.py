@@ -16,6 +16,10 @@ KEY = "sk-test-0123456789abcdef"
 PACKAGE = pathlib.Path(cloudllm_sync.__file__).parent
 
 
+def fail(message):
+    raise ZeroDivisionError
+
+
 def test_loggers_are_one_tree():
     """`logging.getLogger("cloudllm_sync")` rules them all."""
     names = [
@@ -45,8 +49,7 @@ def test_nothing_secret_and_nothing_for_a_chunk_is_logged(caplog):
         for _ in range(2):
             with pytest.raises(CloudLLMError):
                 session.stream("secret prompt").result()
-        handle = session.submit("secret prompt", on_finish=lambda message: 1 / 0)
-        handle.exception()
+        session.submit("secret prompt", on_finish=fail).exception()
     ours = [record for record in caplog.records if record.name.startswith("cloudllm_sync")]
     said = "\n".join(map(logging.Formatter().format, ours))
 
