@@ -29,6 +29,7 @@ OnResult = Callable[["MapResult"], object]
 # How many prompts are read ahead, for each worker: the slowest holds up the others no sooner.
 _AHEAD = 4
 _JOIN_S = 5.0
+_WAKE_S = 0.5
 
 
 @attrs.frozen(slots=True)
@@ -134,7 +135,7 @@ def _results(
             if result is None:
                 if given + len(waiting) == feed.count:
                     break
-                job, result = crew.done.get()
+                job, result = crew.next_done()
                 if kept is not None and result.message is not None:
                     kept.keep(job.key, job.index, result.message)
             if not plan.ordered:
@@ -221,6 +222,14 @@ class _Crew:
             )
             thread.start()
             self._threads.append(thread)
+
+    def next_done(self) -> tuple[_Job, MapResult]:
+        """The next result. A Ctrl-C that comes at the moment at which a wait begins is heard when
+        it ends: so it is many short ones.
+        """
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return self.done.get(timeout=_WAKE_S)
 
     def stop(self) -> None:
         """Cancel what is running, and wait until the workers have ended."""
