@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Optional
 
 from cloudllm_sync.codecs.accumulator import Accumulator
-from cloudllm_sync.errors import CloudLLMError, ConfigurationError, StreamInterrupted
+from cloudllm_sync.errors import CloudLLMError, ConfigurationError, StoreError, StreamInterrupted
 from cloudllm_sync.relay.entries import chunks_of, end_of
 from cloudllm_sync.relay.log import Entry, Log, RelayKeyError
 from cloudllm_sync.transport.cancellation import Cancellation
@@ -19,7 +19,9 @@ __all__ = ["Followed"]
 
 # How soon a follower hears its own cancel().
 _SLICE_S = 0.25
-_EVENT_ID = re.compile(r"(\d{1,20}-\d{1,20}):(\d{1,9})")
+# In so many looks a lease is over.
+_LOOKS = 5
+_EVENT_ID = re.compile(r"([0-9]{1,19}-[0-9]{1,19}):([0-9]{1,9})")
 
 
 class Followed(Iterator[MessageChunk]):
@@ -45,9 +47,11 @@ class Followed(Iterator[MessageChunk]):
         self._error: Optional[CloudLLMError] = None
         self.last_event_id = after
         """The id of the last chunk, as a browser gives it back; None before the first."""
-        entry_id, taken = _parts_of(after) if after else ("", 0)
-        _wait_for_begin(log, key, wait_s, self._cancellation)
-        self._chunks = self._read(entry_id, taken, self._left_of(entry_id, taken))
+        entry_id, taken = self._after = _parts_of(after) if after else ("", 0)
+        if after or not wait_s:
+            _wait_for_begin(log, key, 0, self._cancellation)
+        left = self._left_of(entry_id, taken)
+        self._chunks = self._read(entry_id, taken, left, wait_s)
 
     def __iter__(self) -> Followed:
         return self
@@ -66,6 +70,27 @@ class Followed(Iterator[MessageChunk]):
             raise
         self._arrived.add(chunk)
         return chunk
+
+    def skipped(self) -> list[MessageChunk]:
+        """What came up to `after`, for whoever goes on with something that was begun before.
+
+        Raises:
+            StoreError: The relay cannot be reached.
+        """
+        until, taken = self._after
+        found: list[MessageChunk] = []
+        at = ""
+        while until and at != until:
+            entries = self._log.entries(self._key, at, 0)
+            for entry in entries:
+                at = entry.id
+                chunks = chunks_of(entry.data)
+                if at == until:
+                    return found + chunks[:taken]
+                found += chunks
+            if not entries:
+                break
+        return found
 
     def result(self) -> Message:
         """Follow to the end; the whole reply, as the publisher had it.
@@ -112,7 +137,11 @@ class Followed(Iterator[MessageChunk]):
             raise ConfigurationError(f"no event {self.last_event_id!r} was sent of this reply")
         return chunks[taken:]
 
-    def _read(self, entry_id: str, taken: int, left: list[MessageChunk]) -> Iterator[MessageChunk]:
+    def _read(
+        self, entry_id: str, taken: int, left: list[MessageChunk], wait_s: float
+    ) -> Iterator[MessageChunk]:
+        # Here, where a view sends heartbeats meanwhile, and hears of a browser that leaves.
+        _wait_for_begin(self._log, self._key, wait_s, self._cancellation)
         for number, chunk in enumerate(left, taken + 1):
             self.last_event_id = f"{entry_id}:{number}"
             yield chunk
@@ -131,10 +160,17 @@ class Followed(Iterator[MessageChunk]):
     def _entries(self, after: str) -> Iterator[Entry]:
         """All to come; waits for each, and looks whether anybody still writes."""
         log, key = self._log, self._key
-        looked_at = time.monotonic()
+        looked_at = answered_at = time.monotonic()
         while True:
             self._cancellation.check()
-            found = log.entries(key, after, min(_SLICE_S, self._look_s))
+            try:
+                found = log.entries(key, after, min(_SLICE_S, self._look_s))
+            except StoreError:  # of a log that may be back before the lease is over
+                if time.monotonic() - answered_at >= _LOOKS * self._look_s:
+                    raise
+                self._cancellation.wait(min(_SLICE_S, self._look_s))
+                continue
+            answered_at = time.monotonic()
             if not found and time.monotonic() - looked_at >= self._look_s:
                 looked_at = time.monotonic()
                 if not log.is_alive(key):

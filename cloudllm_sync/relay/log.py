@@ -31,6 +31,8 @@ class Addition:
 
     key: str
     token: str
+    number: int
+    """How many with data there were of this key, with this one."""
     data: Optional[bytes]
     is_end: bool = False
 
@@ -50,6 +52,8 @@ class Log(Protocol):
 
     def add(self, additions: Sequence[Addition]) -> list[Optional[bool]]:
         """Add entries and renew the leases, or give them up with an end, in one round trip.
+
+        What is there already, because the answer was lost and it is said again, is not added twice.
 
         Of each: None if the lease was lost, and nothing was added; else whether a cancel is wished
         for.

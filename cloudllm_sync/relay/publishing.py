@@ -33,6 +33,8 @@ class Writer:
         self.is_new = True
         """Whether nothing was written yet: its first chunk does not wait for others."""
         self.heard_at = time.monotonic()
+        self.written = 0
+        """How many additions with data there were; of the post's thread alone."""
         self.failure: Optional[StoreError] = None
         self.done = threading.Event()
         self._post = post
@@ -60,9 +62,10 @@ class Post:
     and one round trip for all of them. It hears of wishes to cancel, and keeps the leases.
     """
 
-    def __init__(self, log: Log, batch_s: float) -> None:
+    def __init__(self, log: Log, batch_s: float, patience_s: float) -> None:
         self._log = log
         self._batch_s = batch_s
+        self._patience_s = patience_s
         self.renew()
         renew_in_children(self)
 
@@ -140,11 +143,9 @@ class Post:
                 continue
             try:
                 if chunks:
-                    data = data_of_chunks(chunks)
-                    additions.append((writer, Addition(writer.key, writer.token, data)))
+                    additions.append((writer, _addition(writer, data_of_chunks(chunks))))
                 if end is not None:
-                    data = data_of_end(end)
-                    additions.append((writer, Addition(writer.key, writer.token, data, True)))
+                    additions.append((writer, _addition(writer, data_of_end(end), is_end=True)))
             except Exception as error:  # what a client of a user's own put into its chunks
                 self._fail(writer, f"a reply cannot be relayed: {type(error).__name__}")
         self._hear([writer for writer, _ in additions], [said for _, said in additions])
@@ -162,12 +163,12 @@ class Post:
                 one for one in self._writers if one.heard_at <= long_ago and one.failure is None
             ]
         if silent:
-            self._hear(silent, [Addition(one.key, one.token, None) for one in silent])
+            self._hear(silent, [_addition(one, None) for one in silent])
 
     def _hear(self, writers: list[Writer], additions: list[Addition]) -> None:
         """Write; what the log says to each."""
         try:
-            wishes = self._log.add(additions) if additions else []
+            wishes = self._added(additions) if additions else []
         except Exception as error:  # this thread must live: publishers wait for it
             why = str(error) if isinstance(error, StoreError) else type(error).__name__
             for writer in writers:
@@ -181,6 +182,17 @@ class Post:
                 with contextlib.suppress(Exception):  # a stream of a user's own
                     writer.cancel()
 
+    def _added(self, additions: list[Addition]) -> list[Optional[bool]]:
+        """Write, again and again while the leases last: the log may be back before."""
+        until = time.monotonic() + self._patience_s
+        while True:
+            try:
+                return self._log.add(additions)
+            except StoreError:
+                if time.monotonic() >= until:
+                    raise
+                time.sleep(_LISTEN_S)  # nobody waits for this thread but those who write
+
     def _fail(self, writer: Writer, why: str) -> None:
         """Nothing may be missing before another entry: no more is written of this one."""
         with self._changed:
@@ -188,3 +200,8 @@ class Post:
                 writer.failure = StoreError(why, retryable=True)
             writer.waiting = []
             self._changed.notify_all()
+
+
+def _addition(writer: Writer, data: Optional[bytes], *, is_end: bool = False) -> Addition:
+    writer.written += data is not None
+    return Addition(writer.key, writer.token, writer.written, data, is_end)

@@ -20,27 +20,35 @@ _MOST_CONNECTIONS = 2**16
 # KEYS: the log, its lease, the wish to cancel. ARGV: token, lease and expiry in ms, ...
 _BEGIN = """
 if redis.call('EXISTS', KEYS[1], KEYS[2]) > 0 then return 0 end
-redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+redis.call('SET', KEYS[2], ARGV[1] .. ':0', 'PX', ARGV[2])
 redis.call('DEL', KEYS[3])
 redis.call('XADD', KEYS[1], '*', 'begin', '')
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 1
 """
 # For all replies of a publisher at once. KEYS: the same three of each. ARGV: lease and expiry in
-# ms, then token, kind and data of each.
+# ms, then of each token, number, kind and data. A lease holds its token and the number of what was
+# written last, so that what is said twice is written once.
 _ADD = """
 local said = {}
 for at = 1, #KEYS / 3 do
     local log, lease, wish = KEYS[3 * at - 2], KEYS[3 * at - 1], KEYS[3 * at]
-    local kind = ARGV[3 * at + 1]
-    if redis.call('GET', lease) ~= ARGV[3 * at] then
-        said[at] = -1
-    else
-        if kind ~= '' then redis.call('XADD', log, '*', kind, ARGV[3 * at + 2]) end
+    local token, number = ARGV[4 * at - 1], tonumber(ARGV[4 * at])
+    local kind, held = ARGV[4 * at + 1], redis.call('GET', lease)
+    local is_new = kind ~= '' and held == token .. ':' .. (number - 1)
+    if is_new or held == token .. ':' .. number then
+        if is_new then redis.call('XADD', log, '*', kind, ARGV[4 * at + 2]) end
         redis.call('PEXPIRE', log, ARGV[2])
-        redis.call('PEXPIRE', lease, ARGV[1])
+        redis.call('SET', lease, token .. ':' .. number, 'PX', ARGV[1])
         said[at] = redis.call('EXISTS', wish)
         if kind == 'end' then redis.call('DEL', lease, wish) end
+    else
+        said[at] = -1
+        local last = {}
+        if kind == 'end' and not held then
+            last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)
+        end
+        if last[1] and last[1][2][1] == 'end' then said[at] = 0 end
     end
 end
 return said
@@ -71,6 +79,7 @@ class RedisLog:
                 retry=retry,
                 max_connections=_MOST_CONNECTIONS,
             )
+            self._client.connection_pool.make_connection()  # refuses what it does not know
         except (ValueError, TypeError):
             raise ConfigurationError(
                 "no URL of a Redis: write redis://[USER:PASSWORD@]HOST:PORT/0"
@@ -87,7 +96,7 @@ class RedisLog:
         for one in additions:
             keys += self._keys(one.key)
             kind = "" if one.data is None else "end" if one.is_end else "chunks"
-            given += (one.token, kind, one.data or b"")
+            given += (one.token, one.number, kind, one.data or b"")
         said = self._ask(lambda: self._client.eval(_ADD, len(keys), *keys, *given))
         return [None if wish < 0 else bool(wish) for wish in said]
 
@@ -125,7 +134,6 @@ class RedisLog:
         self._client.close()
 
     def _keys(self, key: str) -> list[str]:
-        # One slot of a cluster.
         name = f"{self._prefix}{{{key}}}"
         return [name, f"{name}:lease", f"{name}:cancel"]
 

@@ -66,16 +66,16 @@ def open_relay(
         raise ConfigurationError(
             "no relay has such a URL: there are memory:, redis://, rediss:// and unix://"
         )
-    return Relay(log, look_s=0.2 * lease_s, batch_s=batch_s)
+    return Relay(log, look_s=0.2 * lease_s, batch_s=batch_s, patience_s=held_s)
 
 
 class Relay:
     """Hands replies from one process to others. Any thread may call any method."""
 
-    def __init__(self, log: Log, *, look_s: float, batch_s: float) -> None:
+    def __init__(self, log: Log, *, look_s: float, batch_s: float, patience_s: float) -> None:
         self._log = log
         self._look_s = look_s
-        self._post = Post(log, batch_s)
+        self._post = Post(log, batch_s, patience_s)
 
     def publish(self, stream: Any, key: str) -> Message:
         """Read a reply to its end, on this thread, for all who follow the key.
@@ -124,10 +124,12 @@ class Relay:
         Args:
             key: As it was published.
             after: A `last_event_id`: what comes behind that event. None, or "": all.
-            wait_s: Seconds to wait for the publisher to begin.
+            wait_s: Seconds to wait for the publisher to begin: the first `next()` waits, so that
+                a view can send heartbeats meanwhile, and raises RelayKeyError if nobody did.
 
         Raises:
-            RelayKeyError: Nothing is published under the key, or not any more.
+            RelayKeyError: Nothing is published under the key, or not any more; at once, unless
+                `wait_s` is given.
             ConfigurationError: `after` was never sent of this reply.
             StoreError: The relay cannot be reached.
         """

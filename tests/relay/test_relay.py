@@ -142,10 +142,13 @@ def test_id_behind_the_chunks_of_its_entry_is_refused(relay):
 
 
 def test_unknown_key_is_told(relay):
-    """At once, or once it was waited for."""
-    for wait_s in (0, 0.05):
-        with pytest.raises(RelayKeyError):
-            relay.follow("nobody", wait_s=wait_s)
+    """At once; or, if it is to be waited for, by the first chunk: a view has begun by then."""
+    with pytest.raises(RelayKeyError):
+        relay.follow("nobody")
+    waiting = relay.follow("nobody", wait_s=0.05)
+
+    with pytest.raises(RelayKeyError):
+        next(waiting)
 
 
 def test_reply_that_has_expired_is_told():
@@ -262,14 +265,59 @@ def test_follower_ends_itself_and_nobody_else(relay, held):
 def test_publisher_that_is_gone_is_noticed(relay):
     """Its lease runs out; and should it come back, it is refused."""
     relay._log.begin("key", "dead")
-    relay._log.add([Addition("key", "dead", data_of_chunks(CHUNKS[:1]))])
+    relay._log.add([Addition("key", "dead", 1, data_of_chunks(CHUNKS[:1]))])
     followed = relay.follow("key")
     with pytest.raises(StreamInterrupted, match="gone") as told:
         list(followed)
 
     assert told.value.partial.content == "Hel"
     assert told.value.retryable
-    assert relay._log.add([Addition("key", "dead", b"[]")]) == [None]
+    assert relay._log.add([Addition("key", "dead", 2, b"[]")]) == [None]
+
+
+def test_what_is_said_twice_is_written_once(redis_server):
+    """An answer that was lost on its way does not tell whether it was written."""
+    with open_relay(redis_server, prefix="twice:") as relay:
+        relay._log.begin("key", "token")
+        first = Addition("key", "token", 1, data_of_chunks(CHUNKS[:1]))
+        end = Addition("key", "token", 2, data_of_end(Message(Role.ASSISTANT, "Hel")), True)
+        answers = [relay._log.add([one]) for one in (first, first, end, end)]
+
+        assert [[False]] * 4 == answers
+        assert CHUNKS[:1] == list(relay.follow("key"))
+
+
+def test_connections_that_are_cut_lose_nothing(redis_server, serve, make_client):
+    """Publisher and followers go on where they were, and nothing comes twice."""
+    import redis
+
+    words = [f"word{n} " for n in range(60)]
+    server = serve(Reply(words, token_delay_s=0.02))
+    killer = redis.Redis.from_url(redis_server)
+    with open_relay(redis_server, prefix="cut:", batch_s=0.01) as relay:
+        stream = make_client(server).send_message_stream("hi")
+        thread = in_thread(relay.publish, stream, "key")
+        followed = relay.follow("key", wait_s=5)
+        seen = []
+        for chunk in followed:
+            seen.append(chunk.content)
+            if len(seen) % 15 == 1:
+                killer.client_kill_filter(_type="normal", skipme=True)
+        thread.join(10)
+
+        assert "".join(words) == "".join(seen) == followed.result().content
+    killer.close()
+
+
+def test_what_was_skipped_can_be_asked_for(relay):
+    """Whoever goes on with a reply may need what came before."""
+    relay.publish(ChatStream.of(CHUNKS), "key")
+    followed = relay.follow("key")
+    ids = [followed.last_event_id for _ in followed]
+
+    assert [] == relay.follow("key").skipped()
+    for number, event_id in enumerate(ids, 1):
+        assert CHUNKS[:number] == relay.follow("key", after=event_id).skipped()
 
 
 def test_interrupted_publisher_tells(relay):
