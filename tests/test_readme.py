@@ -60,7 +60,7 @@ def test_flask_view_streams_the_reply(run):
     """The Flask view answers with the reply's text, as events."""
     names = run(BLOCKS)
 
-    answer = names["app"].test_client().post("/chat", json={"question": "Hi"})
+    answer = names["app"].test_client().post("/chat", data={"question": "Hi"})
     pieces = re.findall(r'^data: \{"content":"(.*)"\}$', answer.text, re.MULTILINE)
 
     assert "".join(pieces) == REPLY
@@ -71,7 +71,7 @@ def test_web_page_runs(run):
     names = run(["INSTALLED_APPS = []", *python_of("docs/web.md")])
     browser = names["app"].test_client()
 
-    answer = browser.post("/chat/a", json={"question": "Hi"})
+    answer = browser.post("/chat/a", data={"question": "Hi"})
     body = answer.text
 
     assert answer.mimetype == "text/event-stream"

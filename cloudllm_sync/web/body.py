@@ -80,6 +80,9 @@ class Body(Iterator[bytes]):
         try:
             piece = self._pieces.get(timeout=_BETWEEN_BEATS_S if self._beats else self._heartbeat_s)
         except queue.Empty:
+            if self._handle.done() and self._pieces.empty():
+                self._ended = True  # a stream of a user's own that has no end
+                raise StopIteration from None
             self._beats = (self._beats + 1) % _BEATS
             return self._encoder.heartbeat()
         self._beats = 0
@@ -144,6 +147,10 @@ class Body(Iterator[bytes]):
 
     def _opened(self) -> Reply:
         current_cancellation().on_cancel(self._reply.cancel)  # the interpreter's exit
+        # A tool call that was begun in an earlier response is gone on with, not begun again.
+        for chunk in getattr(self._reply, "skipped", tuple)():
+            if chunk.tool_call_delta is not None:
+                self._encoder.chunk(chunk, None)
         return self._reply
 
     def _put_chunk(self, chunk: MessageChunk) -> None:

@@ -90,9 +90,13 @@ def stream_response(
 
 
 def _response(parts: Parts, status: int, headers: Optional[Mapping[str, str]]) -> Response:
-    response = Response(parts.body, status)
-    response.headers.update(parts.headers)
-    response.headers.update(headers or {})
+    try:
+        response = Response(parts.body, status)
+        response.headers.update(parts.headers)
+        response.headers.update(headers or {})
+    except BaseException:
+        parts.body.close()
+        raise
     return response
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 import uuid
 from collections.abc import Mapping
@@ -28,6 +27,7 @@ __all__ = [
 
 HEARTBEAT_S = 15.0
 _MOST_INTERVAL_S = 10.0
+_MOST_HEARTBEAT_S = 86_400.0
 
 # Who stands between must neither keep a reply, nor collect it, nor pack it: nginx, caches, and
 # compressing middleware, which leaves alone what has an encoding already.
@@ -103,13 +103,19 @@ def check_policy(on_disconnect: object) -> None:
 
 def check_heartbeat(heartbeat_s: object) -> None:
     """Refuse what is no time between heartbeats by ConfigurationError."""
-    if not isinstance(heartbeat_s, (int, float)) or not 0 < heartbeat_s < math.inf:
-        raise ConfigurationError(f"heartbeat_s must be seconds above 0, not {heartbeat_s!r}")
+    if not _is_number(heartbeat_s) or not 0 < heartbeat_s <= _MOST_HEARTBEAT_S:  # type: ignore[operator]
+        raise ConfigurationError(
+            f"heartbeat_s must be seconds above 0, not {heartbeat_s!r} (a day is the most)"
+        )
 
 
 def check_interval(min_interval_s: object) -> None:
     """Refuse what is no time between two pieces by ConfigurationError."""
-    if not isinstance(min_interval_s, (int, float)) or not 0 <= min_interval_s <= _MOST_INTERVAL_S:
+    if not _is_number(min_interval_s) or not 0 <= min_interval_s <= _MOST_INTERVAL_S:  # type: ignore[operator]
         raise ConfigurationError(
             f"min_interval_s must be seconds from 0 to {_MOST_INTERVAL_S:g}, not {min_interval_s!r}"
         )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from cloudllm_sync import ChatStream, ConfigurationError, LLMSession, MessageChunk
+from cloudllm_sync import ChatStream, ConfigurationError, LLMSession, MessageChunk, ToolCallDelta
+from cloudllm_sync.relay import open_relay
 from cloudllm_sync.testing import Raw, Reply, Stall, WaitFor, openai_events
 from cloudllm_sync.web.response import response_parts
 
@@ -41,6 +42,54 @@ def test_nothing_is_read_before_it_is_asked_for():
 
     assert asked == []
     assert joined(body) == "one"
+
+
+def test_tool_call_is_gone_on_with_after_a_reload():
+    """A browser that comes back is given the rest of the second call as the second call's."""
+    calls = [
+        ToolCallDelta(0, "1", "f", "{}"),
+        ToolCallDelta(1, "2", "g", '{"a": '),
+        ToolCallDelta(1, None, None, "1}"),
+    ]
+    with open_relay("memory:") as relay:
+        chunks = [MessageChunk(tool_call_delta=call) for call in calls]
+        relay.publish(ChatStream.of([*chunks, MessageChunk(finish_reason="tool_calls")]), "key")
+        followed = relay.follow("key")
+        next(followed), next(followed)
+        rest = joined(response_parts(relay.follow("key", after=followed.last_event_id)).body)
+
+    assert 'data: {"tool_call":{"index":1,"arguments":"1}"}}' in rest
+
+
+def test_body_of_a_stream_without_an_end_ends():
+    """Of a user's own: no heartbeats for ever."""
+
+    class Endless:
+        partial = None
+
+        def __iter__(self):
+            return iter(())
+
+        def result(self):
+            return None
+
+        def cancel(self):
+            pass
+
+        close = cancel
+
+    assert joined(response_parts(Endless(), heartbeat_s=0.05).body).count("\n\n") < 10
+
+
+def test_reply_is_closed_if_no_response_can_be_made_of_it(serve, make_client):
+    """Headers that are none."""
+    flask = pytest.importorskip("cloudllm_sync.web.flask")
+    server = serve(Raw(*EVENTS[:2], Stall()))
+    stream = make_client(server).send_message_stream("hi")
+    with pytest.raises(Exception):  # the framework's own
+        flask.stream_response(stream, headers={"X-Odd": "two\nlines"})
+
+    assert server.wait_until_idle(5)
 
 
 def test_body_that_nobody_asks_for_is_closed(serve, make_client):

@@ -145,9 +145,13 @@ def stream_response(
         model=model,
         include_usage=include_usage,
     )
-    response = StreamingHttpResponse(_WithoutDatabase(parts.body), status=status)
-    for name, value in {**parts.headers, **(headers or {})}.items():
-        response.headers[name] = value
+    try:
+        response = StreamingHttpResponse(_WithoutDatabase(parts.body), status=status)
+        for name, value in {**parts.headers, **(headers or {})}.items():
+            response.headers[name] = value
+    except BaseException:
+        parts.body.close()
+        raise
     return response
 
 

@@ -44,7 +44,7 @@ _SENTENCES: dict[type[BaseException], str] = {
     StreamCancelled: "The reply was stopped.",
     ToolRoundsError: "The model came to no answer.",
     SessionBusyError: "Another message of this conversation is still being answered.",
-    StoreError: "The reply could not be saved.",
+    StoreError: "The conversation cannot be reached, try again later.",
 }
 _logger = logging.getLogger("cloudllm_sync.web")
 
