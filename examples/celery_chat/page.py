@@ -16,7 +16,6 @@ import pathlib
 import signal
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 from typing import Optional
 
@@ -28,7 +27,7 @@ from app import make_app  # noqa: E402
 from chats import Conversations  # noqa: E402
 from running import open_running  # noqa: E402
 
-from cloudllm_sync import ChatStream, CloudLLMError, open_store  # noqa: E402
+from cloudllm_sync import ChatStream, CloudLLMError, open_client, open_store  # noqa: E402
 from cloudllm_sync.relay import Followed, open_relay  # noqa: E402
 from cloudllm_sync.testing import FakeServer  # noqa: E402
 from cloudllm_sync.testing.demo import demo_model  # noqa: E402
@@ -48,14 +47,16 @@ class QueuedConversations(Conversations):
 
     def begin(self, chat: str, text: str) -> str:
         """Have a worker ask; the key under which its reply is to be followed."""
-        asked = {"key": str(uuid.uuid4()), "text": text}
+        asked = self.new_question(chat, text)
+        self.running.put(asked["key"], asked)  # whoever follows may wait for it
         self.running.put(chat, asked, if_free=True)
         tasks.answer.apply_async((chat, asked), task_id=asked["key"])
         return asked["key"]
 
     def follow(self, key: str, after: Optional[str]) -> Followed:
         """A reply that may still wait for a worker."""
-        return self.relay.follow(key, after=after, wait_s=_QUEUED_S)
+        is_asked = self.running.get(key) is not None
+        return self.relay.follow(key, after=after, wait_s=_QUEUED_S if is_asked else 0)
 
     def stop(self, key: str) -> bool:
         """End a reply, also one that no worker has begun."""
@@ -91,6 +92,16 @@ def worker(arguments: argparse.Namespace) -> Iterator[None]:
             process.wait()
 
 
+def _check(arguments: argparse.Namespace) -> None:
+    """Say here what is missing: a worker would only log it, while the page waits."""
+    try:
+        if arguments.model:
+            open_client(arguments.model).close()
+        open_relay(arguments.redis).cancel("nothing")
+    except (CloudLLMError, ImportError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
 def main() -> None:
     """Serve on loopback."""
     parser = argparse.ArgumentParser(description="A chat page whose replies Celery workers make.")
@@ -100,6 +111,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=5000)
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # as Ctrl-C: the worker is ended, too
+    _check(arguments)
     tasks.app.conf.broker_url = arguments.redis
     with worker(arguments), open_relay(arguments.redis) as relay:
         running = open_running(arguments.redis)

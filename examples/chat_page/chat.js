@@ -7,8 +7,8 @@ let lastText = "";    // what Retry sends again
 
 async function ask(path, options = {}) {
   const response = await fetch(path, { headers: { "Content-Type": "application/json" }, ...options });
-  const body = await response.json();
-  if (!response.ok) throw new Error(body.error);
+  const body = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(body.error || "The server failed, try again later.");
   return body;
 }
 
@@ -87,25 +87,37 @@ function follow(key) {
 }
 
 async function send(text) {
+  const asked = chat; // another one may be shown when the answer comes
   lastText = text;
   say("Sending…", { busy: true });
   const mine = show("user", text);
   try {
-    const { key } = await ask(`/chats/${chat}/messages`, { method: "POST", body: JSON.stringify({ text }) });
-    follow(key);
+    const { key } = await ask(`/chats/${asked}/messages`, { method: "POST", body: JSON.stringify({ text }) });
+    if (asked === chat) follow(key);
   } catch (error) {
+    if (asked !== chat) return;
     mine.classList.add("failed");
     say(error.message, { retry: true });
   }
 }
 
+let opening = 0; // one that was opened earlier may be answered later
+
 async function open(id) {
+  const mine = ++opening;
   if (reply) reply.close(); // the reply goes on; it is followed again when one comes back
   reply = null;
   chat = id;
   location.hash = id;
   $("send").disabled = true; // until it is known what was said, and whether a reply is on its way
-  const found = await ask(`/chats/${id}`);
+  let found;
+  try {
+    found = await ask(`/chats/${encodeURIComponent(id)}`);
+  } catch (error) {
+    if (mine === opening) say(`This conversation cannot be shown: ${error.message}`);
+    return;
+  }
+  if (mine !== opening) return;
   $("log").replaceChildren();
   $("title").textContent = found.title;
   for (const message of found.messages) show(message.role, message.text, message.note);

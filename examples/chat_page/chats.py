@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import json
+import logging
 import threading
 import uuid
 from collections.abc import Iterator
@@ -60,8 +61,10 @@ class Conversations(abc.ABC):
 
     def one(self, chat: str) -> dict[str, Any]:
         """The messages of a conversation, and its running reply."""
-        running = self.running.get(chat)  # first: what ends meanwhile is among the messages then
+        running = self.running.get(chat)
         history = self.store.load(chat).messages
+        if running is not None and len(history) > int(running["behind"]):
+            running = None  # its turn is among the messages already
         shown = [message for message in history if message.role in (Role.USER, Role.ASSISTANT)]
         return {
             "title": _title(history),
@@ -73,8 +76,19 @@ class Conversations(abc.ABC):
         }
 
     def delete(self, chat: str) -> None:
-        """Forget a conversation."""
+        """Forget a conversation, and a reply that is on its way to it."""
+        running = self.running.get(chat)
+        if running is not None:
+            self.stop(running["key"])
+            with contextlib.suppress(CloudLLMError):
+                self.follow(running["key"], None).result()  # its turn is in the store by then
+            self.running.drop(chat, running)
         self.store.delete(chat)
+
+    def new_question(self, chat: str, text: str) -> dict[str, str]:
+        """What is noted of a question: its reply's key, and how many messages were before it."""
+        behind = self.store.load(chat, newest=0).length
+        return {"key": str(uuid.uuid4()), "text": text, "behind": str(behind)}
 
     def publish(self, chat: str, asked: dict[str, str], stream: ChatStream) -> None:
         """Read a reply to its end for all who follow it."""
@@ -103,9 +117,13 @@ class Chats(Conversations):
         Raises:
             CloudLLMError: The provider refused, or another turn is running.
         """
-        asked = {"key": str(uuid.uuid4()), "text": text}
+        asked = self.new_question(chat, text)
         stream = self._session(chat).stream(text)
-        self.running.put(chat, asked)
+        try:
+            self.running.put(chat, asked)
+        except BaseException:
+            stream.close()  # or it would keep the conversation busy
+            raise
         threading.Thread(target=self.publish, args=(chat, asked, stream), daemon=True).start()
         return asked["key"]
 
@@ -138,7 +156,7 @@ def text_of(body: bytes) -> str:
     """
     try:
         text = json.loads(body)["text"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         text = None
     if not isinstance(text, str) or not text.strip():
         raise ConfigurationError('the body must be JSON, as {"text": "Hello"}')
@@ -151,7 +169,11 @@ def refusal(error: CloudLLMError) -> tuple[str, int]:
         return "Another reply is on its way.", 409
     if isinstance(error, RelayKeyError):
         return str(error), 404
-    return str(error), 400 if isinstance(error, ConfigurationError) else 502
+    if isinstance(error, ConfigurationError):
+        return str(error), 400
+    # What the provider says may quote a key or a prompt; the log of the server has it.
+    logging.getLogger("chat").warning("refused: %s: %s", type(error).__name__, error)
+    return "The model does not answer, try again later.", 502
 
 
 def _refused(error: CloudLLMError) -> Iterator[MessageChunk]:

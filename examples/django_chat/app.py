@@ -25,7 +25,7 @@ from cloudllm_sync.relay import open_relay  # noqa: E402
 try:
     from django.conf import settings
     from django.core.management import execute_from_command_line
-    from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse
+    from django.http import FileResponse, Http404, HttpRequest, HttpResponse, JsonResponse
     from django.urls import path
 
     from cloudllm_sync.web.django import stream_response
@@ -37,7 +37,9 @@ def urls(chats: Conversations) -> list[Any]:
     """The views; their threads share what `chats` holds."""
 
     def file(request: HttpRequest, name: str = "index.html") -> HttpResponse:
-        return FileResponse((PAGE / pathlib.Path(name).name).open("rb"))
+        if name not in ("index.html", "chat.css", "chat.js"):
+            raise Http404(name)
+        return FileResponse((PAGE / name).open("rb"))
 
     def list_chats(request: HttpRequest) -> HttpResponse:
         return JsonResponse(chats.all(), safe=False)

@@ -243,6 +243,45 @@ def test_conversations_are_listed_opened_and_deleted(tab, upstream):
     assert cats == ["About cats", "first"]
 
 
+def test_reply_is_shown_in_its_own_conversation(tab, upstream):
+    """Though another one was opened before the question was answered."""
+    gate = threading.Event()
+    answered = []
+    tab.on("response", lambda answer: answered.append(answer.url.endswith("/messages")))
+    upstream.add(Reply("first"), Raw(*WORDS, before_headers=[WaitFor(gate)]))
+    say(tab, "About birds")
+    playwright.expect(reply(tab)).to_have_text("first")
+    written(tab)
+    tab.get_by_role("button", name="New conversation").click()
+    say(tab, "A secret")
+    tab.get_by_role("button", name="About birds", exact=True).click()
+    playwright.expect(reply(tab)).to_have_text("first")
+    gate.set()
+    while answered.count(True) < 2:
+        tab.wait_for_timeout(20)
+    tab.evaluate("new Promise((done) => setTimeout(done, 200))")
+
+    assert texts(tab) == ["About birds", "first"]
+
+
+def test_deleting_a_conversation_ends_its_reply(tab, upstream):
+    """It does not come back with its turn."""
+    upstream.add(Reply("first"), Raw(*WORDS[:3], WaitFor(threading.Event())))
+    say(tab, "About fish")
+    playwright.expect(reply(tab)).to_have_text("first")
+    written(tab)
+    say(tab, "More")
+    playwright.expect(reply(tab)).to_have_text("one two")
+    tab.get_by_role("button", name="Delete About fish").click()
+    tab.get_by_role("button", name="Delete About fish").wait_for(state="detached")
+    ended = upstream.wait_until_idle(PATIENCE_MS / 1000)
+    tab.reload()
+    playwright.expect(tab.get_by_role("button", name="Send")).to_be_enabled()
+
+    assert ended
+    assert 0 == tab.get_by_role("button", name="Delete About fish").count()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1100])
 def test_page_fits_and_can_be_read(chromium, site, upstream, scheme, width):

@@ -39,7 +39,7 @@ def test_reply_that_waits_for_a_worker_is_shown_as_running(conversations):
     key = conversations.begin("queued", "Hello")
     conversations.begin("queued", "Hello again")
 
-    assert {"key": key, "text": "Hello"} == conversations.one("queued")["running"]
+    assert {"key": key, "text": "Hello", "behind": "0"} == conversations.one("queued")["running"]
 
 
 def test_stop_ends_a_reply_that_waits_for_a_worker(conversations):
@@ -51,7 +51,7 @@ def test_stop_ends_a_reply_that_waits_for_a_worker(conversations):
         worker = sys.modules["chats"].Chats(
             client, MemoryStore(), conversations.relay, conversations.running
         )
-        worker.answer("stopped", {"key": key, "text": "Hello"})
+        worker.answer("stopped", {"key": key, "text": "Hello", "behind": "0"})
 
         assert () == server.requests
     assert not stopped
@@ -81,10 +81,9 @@ def test_page_that_sends_nonsense_is_told_what_was_wanted(conversations, body):
         ("unknown", "1-1:1", 404),
     ],
 )
-def test_follower_that_cannot_be_served_is_told_why(conversations, monkeypatch, key, after, status):
+def test_follower_that_cannot_be_served_is_told_why(conversations, key, after, status):
     """An id that was never issued is theirs to mend; a reply that is not there is not there."""
     page = sys.modules["page"]
-    monkeypatch.setattr(page, "_QUEUED_S", 0)
     if key == "published":
         key = conversations.begin(f"{after}", "Hello")
         conversations.stop(key)
