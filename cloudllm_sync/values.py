@@ -11,12 +11,14 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any, Callable, Optional, TypeVar, Union
 
 import attrs
 
 from cloudllm_sync.attachments import Attachment
 from cloudllm_sync.objects import name_of, parsed_reply
+from cloudllm_sync.prices import price_of
 from cloudllm_sync.schemas import reply_schema
 
 __all__ = [
@@ -32,7 +34,6 @@ __all__ = [
     "ToolCallDelta",
     "ToolDefinition",
 ]
-
 
 _Object = TypeVar("_Object")
 
@@ -217,6 +218,13 @@ class Message:
             raise ValueError(f"no {name_of(kind)}: the model refused")
         return parsed_reply(self.content, kind, is_cut=self.finish_reason == "length")
 
+    def cost(self, *, provider: Optional[str] = None) -> Optional[Decimal]:
+        """US dollars by today's list price (extra `cost`); None if usage or price is not known.
+
+        `provider` is who was asked, as `open_client()` names it; None is the model's maker.
+        """
+        return price_of(self.model, self.usage, provider)
+
 
 def _number(name: str, value: object, low: float, high: float, *, open_low: bool = False) -> None:
     """Refuse what is no number between `low` and `high` (None passes: the provider's default)."""
@@ -320,10 +328,8 @@ class ChatOptions:
             try:
                 reply_schema(self.response_schema)
             except TypeError as error:
-                what = f"or a class with fields, not {self.response_schema!r}: {error}"
-                raise ValueError(
-                    f"response_schema must be a JSON Schema (a mapping), {what}"
-                ) from error
+                wanted = "response_schema must be a JSON Schema (a mapping), or a class with fields"
+                raise ValueError(f"{wanted}, not {self.response_schema!r}: {error}") from error
 
     @property
     def json_schema(self) -> Optional[Mapping[str, Any]]:

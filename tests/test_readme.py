@@ -1,4 +1,4 @@
-"""README, CONTRIBUTING and docs/web.md are true: their Python runs, in the order of reading."""
+"""README, CONTRIBUTING and pages of docs are true: their Python runs, in the order of reading."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ NAME = "cloudllm_sync"
 
 # From ARCHITECTURE.md: a room imports itself and what stands above it.
 FLOORS = (
-    ("attachments", "objects", "schemas"),
+    ("attachments", "objects", "prices", "schemas"),
     ("values",),
     ("records",),
     ("errors",),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Optional, Protocol
 
 from cloudllm_sync.session.arguments import Said
 from cloudllm_sync.session.conversation import Conversation
-from cloudllm_sync.values import Message, TokenUsage
+from cloudllm_sync.values import Message, Role, TokenUsage
 
 __all__ = ["Readable"]
 
@@ -40,6 +41,26 @@ class Readable(Protocol):
     def last_token_usage(self) -> Optional[TokenUsage]:
         """Tokens used by the last turn; None before the first, and where unknown."""
         return self._conversation.ledger.seen.last_usage
+
+    @property
+    def cost(self) -> Optional[Decimal]:
+        """US dollars for the replies in the history, by today's list prices (extra `cost`).
+
+        None if that of one is not known. What left no reply there is not counted: turns that
+        failed, summaries, what `clear_history()` forgot.
+
+        Raises:
+            StoreError: As `history`.
+        """
+        asked = self._conversation.client.provider_name
+        total = Decimal(0)
+        for message in self.history:
+            if message.role is Role.ASSISTANT:
+                cost = message.cost(provider=asked)
+                if cost is None:
+                    return None
+                total += cost
+        return total
 
     @property
     def estimated_history_tokens(self) -> int:

@@ -7,6 +7,7 @@ types have to catch: if they do not, mypy complains of the unused ignore.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Optional
 
@@ -130,11 +131,13 @@ def values() -> None:
     names: Optional[str] = message.model or message.response_id or message.tool_call_id
     spent: Optional[TokenUsage] = message.usage
     state: Optional[Mapping[str, Any]] = message.provider_state
+    paid: Optional[Decimal] = message.cost() or message.cost(provider="azure")
+    message.cost("azure")  # type: ignore[call-arg]
     Message("user", "a word for a role is taken as well")
     Message(Role.USER)  # type: ignore[call-arg]
     message.content = "frozen"  # type: ignore[misc]
     print(counts, parts, arguments, texts, schema, pieces, said, reason, found, role, text, calls)
-    print(attached, cited, ended, names, spent, state)
+    print(attached, cited, ended, names, spent, state, paid)
 
 
 def settings() -> tuple[ChatOptions, Timeouts, Limits]:
@@ -496,11 +499,12 @@ def sessions(client: Client, tools: Sequence[ToolDefinition]) -> None:
     history: tuple[Message, ...] = session.history + session.request_messages
     usage: TokenUsage = session.token_usage
     last: Optional[TokenUsage] = session.last_token_usage
+    paid: Optional[Decimal] = session.cost
     numbers: tuple[int, int] = (session.estimated_history_tokens, session.max_tokens)
     names: tuple[str, str] = (session.model_name, session.session_id)
     session.history = ()  # type: ignore[misc]
     print(whole, maybe, surely, handle, stream, submitted, again, streamed, history, usage, last)
-    print(numbers, names)
+    print(numbers, names, paid)
 
 
 def errors(session: LLMSession) -> Optional[str]:
