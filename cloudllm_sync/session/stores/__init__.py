@@ -28,14 +28,11 @@ class StoredSession:
     version: int = 0
     # No repr of what was said: tools that report errors show local variables.
     messages: tuple[Message, ...] = attrs.field(default=(), repr=False)
-    length: int = attrs.field()
+    # Not by @length.default: pyright wants the argument then.
+    length: int = attrs.Factory(lambda stored: len(stored.messages), takes_self=True)
     usage: TokenUsage = attrs.field(factory=lambda: TokenUsage(0, 0, 0))
     last_usage: Optional[TokenUsage] = None
     notes: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
-
-    @length.default
-    def _all_of_them(self) -> int:
-        return len(self.messages)
 
 
 @attrs.frozen(slots=True)
