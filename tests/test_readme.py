@@ -60,7 +60,7 @@ def test_flask_view_streams_the_reply(run):
     """The Flask view answers with the reply's text, as events."""
     names = run(BLOCKS)
 
-    answer = names["app"].test_client().post("/chat", data={"question": "Hi"})
+    answer = names["app"].test_client().post("/chat", json={"question": "Hi"})
     pieces = re.findall(r'^data: \{"content":"(.*)"\}$', answer.text, re.MULTILINE)
 
     assert "".join(pieces) == REPLY

@@ -109,7 +109,7 @@ class Commands:
 
     def _cost(self, _: str) -> None:
         try:
-            cost = self._talk.session.cost  # type: ignore[attr-defined]
+            cost = self._talk.session.cost
         except ImportError as error:
             click.echo(f"[{error}]")
             return
