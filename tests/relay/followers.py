@@ -2,6 +2,7 @@
 
 followers.py publish REDIS_URL LLM_URL KEY...     # prints each key's text, once all have ended
 followers.py follow REDIS_URL SEED KEY...         # prints each follower's text
+followers.py tell REDIS_URL AFTER KEY             # prints each chunk and its id, to be killed
 """
 
 from __future__ import annotations
@@ -38,8 +39,19 @@ def follow(relay, key, chance, texts, name):
         followed.close()
 
 
+def tell(redis_url, after, key):
+    with open_relay(redis_url, lease_s=LEASE_S) as relay:
+        followed = relay.follow(key, after=after, wait_s=20)
+        for chunk in followed:
+            print(json.dumps([chunk.content, followed.last_event_id]), flush=True)
+    print("null", flush=True)
+
+
 def main():
     role, redis_url, given, *keys = sys.argv[1:]
+    if role == "tell":
+        tell(redis_url, given, *keys)
+        return
     texts = {}
     with open_relay(redis_url, lease_s=LEASE_S) as relay:
         if role == "publish":

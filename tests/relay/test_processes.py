@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import random
 import subprocess
 import sys
 import threading
@@ -66,6 +67,39 @@ def test_every_follower_ends_with_the_same_text(redis_server):
     assert sum(map(len, followed)) == FOLLOWERS
     for found in followed:
         assert {name: wanted[name.partition(" ")[0]] for name in found} == found
+
+
+def followed_by_processes_that_are_killed(redis_server, key, chance):
+    """The text that processes tell one after the other, each killed after some chunks."""
+    text, after, killed = "", "", 0
+    while True:
+        process = started("tell", redis_server, after, key)
+        lives = chance.choice([10, 30, 50])
+        told = [json.loads(line) for line, _ in zip(process.stdout, range(lives))]
+        process.kill()
+        process.communicate(timeout=PATIENCE_S)
+        for chunk in told:
+            if chunk is None:
+                return text, killed
+            text, after = text + chunk[0], chunk[1]
+        killed += 1
+
+
+def test_followers_that_are_killed_are_gone_on_for(redis_server):
+    """By kill -9, at random: nothing is missing and nothing is there twice."""
+    words = [f"{number} " for number in range(80)]
+    with FakeServer(Reply(words, token_delay_s=0.03)) as server:
+        publisher = started("publish", redis_server, server.base_url, "killed followers")
+        followers = [
+            followed_by_processes_that_are_killed(
+                redis_server, "killed followers", random.Random(seed)
+            )
+            for seed in range(2)
+        ]
+        said(publisher)
+
+    assert ["".join(words)] * 2 == [text for text, _ in followers]
+    assert 2 <= sum(killed for _, killed in followers)
 
 
 def test_followers_are_told_of_a_publisher_that_was_killed(redis_server):
