@@ -244,16 +244,23 @@ def test_several_clients_as_one(connect):
     assert found == ["re: number 0", "re: number 1", "re: number 2"]
 
 
-def test_ctrl_c_ends_the_job(tmp_path):
+# Another thread gets the signal, as if it had come just before the wait: nothing cuts that short.
+LATE = "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])"
+
+
+@pytest.mark.parametrize("step", ["pass", LATE], ids=["any_time", "before_the_wait"])
+def test_ctrl_c_ends_the_job(tmp_path, step):
     """Soon, with a traceback of its own, though the provider stalls."""
     program = tmp_path / "job.py"
     program.write_text(
-        """
+        f"""
+import signal
 from cloudllm_sync import OpenAIClient
 from cloudllm_sync.testing import FakeServer, Reply, Stall
-with FakeServer("a", default=Reply("b", after={0: Stall()})) as server:
+with FakeServer("a", default=Reply("b", after={{0: Stall()}})) as server:
     client = OpenAIClient("m", api_key="k", base_url=server.base_url)
     for result in client.map(["x"] * 9, workers=3, ordered=False):
+        {step}
         print("one", flush=True)
 """
     )
@@ -264,10 +271,12 @@ with FakeServer("a", default=Reply("b", after={0: Stall()})) as server:
         )
     finally:
         signal.signal(signal.SIGINT, before)
-    assert job.stdout.readline() == "one\n"
+    with job, contextlib.ExitStack() as cleanup:
+        cleanup.callback(job.kill)
+        assert job.stdout.readline() == "one\n"
 
-    job.send_signal(signal.SIGINT)
-    _, complaint = job.communicate(timeout=PATIENCE_S)
+        job.send_signal(signal.SIGINT)
+        _, complaint = job.communicate(timeout=PATIENCE_S)
 
     assert complaint.endswith("KeyboardInterrupt\n")
 
