@@ -154,7 +154,7 @@ __all__ = [
     "tool",
 ]
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 # A name is imported when it is first used: a script that only asks for the version, or a web
 # server that imports views it never serves, does not pay for requests.
