@@ -14,7 +14,7 @@ from typing import Callable, NoReturn, Optional, Protocol
 from cloudllm_sync.codecs.accumulator import Accumulator
 from cloudllm_sync.errors import CloudLLMError, StreamCancelled
 from cloudllm_sync.transport.cancellation import Cancellation, using
-from cloudllm_sync.transport.clocks import as_wait
+from cloudllm_sync.transport.clocks import as_seconds, as_wait
 from cloudllm_sync.transport.forks import renew_in_children
 from cloudllm_sync.values import Message, MessageChunk
 
@@ -28,6 +28,7 @@ _log = logging.getLogger("cloudllm_sync.callbacks")
 
 # How long the interpreter's exit waits for the last callbacks.
 _EXIT_S = 2.0
+_LISTEN_S = 0.25
 
 
 class Reply(Protocol):
@@ -162,7 +163,7 @@ class StreamHandle:
         """Wait for the last callback to return; whether it has, within `timeout` seconds."""
         if threading.current_thread() is self._worker:
             return self._done.is_set()  # a callback cannot wait for itself to return
-        return self._done.wait(as_wait(timeout))
+        return self._done_within(timeout)
 
     def done(self) -> bool:
         """Whether the last callback has returned."""
@@ -196,8 +197,20 @@ class StreamHandle:
             if self._message is None and self._error is None:
                 raise RuntimeError("a callback cannot wait for its own stream to end")
             return
-        if not self._done.wait(as_wait(timeout)):
+        if not self._done_within(timeout):
             raise TimeoutError(f"the reply has not ended within {timeout:g} s")
+
+    def _done_within(self, timeout: float | None) -> bool:
+        """A Ctrl-C that comes just before a wait is heard when that ends: the main thread, which
+        hears them, waits many short times.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return self._done.wait(as_wait(timeout))
+        until = time.monotonic() + as_seconds(timeout)
+        while not self._done.wait(max(0.0, min(_LISTEN_S, until - time.monotonic()))):
+            if time.monotonic() >= until:
+                return False
+        return True
 
     # --- the worker ---
 

@@ -85,6 +85,32 @@ def test_ctrl_c_while_waiting_for_a_handle(run_interrupted, wait):
     assert lines == ["out True", "one two three ['hi', 'one two three']"]
 
 
+def test_ctrl_c_just_before_a_handle_is_waited_for(run_interrupted):
+    """Nothing cuts the wait short then: another thread gets the signal here."""
+    lines, _, _ = run_interrupted(
+        """
+        def strike():
+            server.wait_for_requests(1)
+            threading.Event().wait(0.1)
+            signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+        with FakeServer(Raw(*EVENTS[:2], Stall())) as server, client_of(server) as client:
+            handle = client.start_message_stream("hi")
+            striker = threading.Thread(target=strike)
+            striker.start()
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+            try:
+                handle.result(20)
+            except BaseException as error:
+                print(type(error).__name__)
+            striker.join()
+            handle.cancel()
+        """
+    )
+
+    assert lines == ["KeyboardInterrupt"]
+
+
 @pytest.mark.parametrize("way", ["ask", "stream"])
 def test_ctrl_c_before_the_headers_of_a_turn(run_interrupted, way):
     """The turn is over, the history as it was, the connection gone."""
