@@ -413,9 +413,12 @@ def test_options_with_a_class_compare_and_pickle():
 
 def test_field_called_default_is_a_field():
     """And not one of the schema's own words."""
-    made = attrs.make_class("Settings", {"default": attrs.field(type=str)})
 
-    schema = ChatOptions(response_schema=made).json_schema
+    @attrs.define
+    class Settings:
+        default: str
+
+    schema = ChatOptions(response_schema=Settings).json_schema
 
     assert schema["required"] == ["default"]
     assert schema["properties"] == {"default": {"type": "string"}}

@@ -106,9 +106,10 @@ def test_type_without_a_json_form_is_refused():
 
 def test_default_that_is_made_of_its_object_is_refused_alike():
     """msgspec knows none."""
-    made = attrs.make_class(
-        "Twice", {"name": attrs.field(type=str, default=attrs.Factory(str, takes_self=True))}
-    )
+
+    @attrs.define
+    class Twice:
+        name: str = attrs.Factory(str, takes_self=True)
 
     with pytest.raises(TypeError, match="takes_self"):
-        schema_of(made)
+        schema_of(Twice)
