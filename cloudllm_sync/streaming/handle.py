@@ -208,7 +208,7 @@ class StreamHandle:
             return self._done.wait(as_wait(timeout))
         until = time.monotonic() + as_seconds(timeout)
         while not self._done.wait(max(0.0, min(_LISTEN_S, until - time.monotonic()))):
-            if time.monotonic() >= until:
+            if not time.monotonic() < until:  # NaN is no time at all
                 return False
         return True
 

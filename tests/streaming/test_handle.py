@@ -60,9 +60,10 @@ def test_waiting_has_a_limit(held):
         handle.result(0.01)
     with pytest.raises(TimeoutError):
         handle.exception(timeout=0.01)
-    assert handle.join(0.01) is False
+    waits = [handle.join(seconds) for seconds in (0.01, 0, -1, float("nan"))]
     gate.set()
 
+    assert waits == [False] * 4
     assert handle.result(5).content == "one two three"
 
 
