@@ -108,9 +108,12 @@ def test_text_is_there_while_the_model_still_thinks(upstream, site):
 @pytest.mark.parametrize("when", ["before the first text", "after some text"])
 def test_closed_tab_closes_the_providers_stream(upstream, site, path, when):
     """Though the model says nothing: a heartbeat finds nobody."""
+    asked = len(upstream.requests)
     upstream.add(says(*EVENTS[: 0 if when.startswith("before") else 2], Stall()))
     response = site.open(path, q="hi", heartbeat_s=HEARTBEAT_S)
     read_until(response, b": " if when.startswith("before") else b"one")
+    # The response of a handle may begin before its worker has asked.
+    assert upstream.wait_for_requests(asked + 1, PATIENCE_S)
     assert upstream.open_connections == 1
     site.leave()
 
