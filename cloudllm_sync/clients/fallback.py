@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import time
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import NoReturn, Optional
@@ -15,7 +17,7 @@ from cloudllm_sync.clients.wrapper import ClientWrapper, Messages
 from cloudllm_sync.codecs import ReplyFacts
 from cloudllm_sync.errors import CloudLLMError, ConfigurationError, StreamInterrupted
 from cloudllm_sync.streaming.handle import OnChunk, OnError, OnFinish, StreamHandle
-from cloudllm_sync.streaming.sources import NoClocks
+from cloudllm_sync.streaming.sources import NOTHING_YET, NoClocks
 from cloudllm_sync.streaming.stream import ChatStream
 from cloudllm_sync.transport.credentials import hides_arguments
 from cloudllm_sync.values import ChatOptions, Message, MessageChunk, Timeouts, ToolDefinition
@@ -230,10 +232,27 @@ class _FirstToAnswer:
             else:
                 if first is not None:
                     yield first
-                    yield from stream
+                    yield from self._rest_of(stream)
                 self._ended = True
                 return
             self.open_next()
+
+    def _rest_of(self, stream: ChatStream) -> Iterator[MessageChunk]:
+        progress = self.progress
+        try:
+            while True:
+                if progress.reader_until == math.inf:
+                    yield next(stream)
+                else:
+                    chunk = stream.next_within(progress.reader_until - time.monotonic())
+                    yield NOTHING_YET if chunk is None else chunk
+        except StopIteration:
+            return
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether the stream inside is."""
+        return self._answering is not None and self._answering[1].is_timed
 
     def verdict(self) -> Optional[CloudLLMError]:
         """Whole if the stream inside has come to its end, which it does only when it is whole."""

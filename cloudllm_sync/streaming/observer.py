@@ -12,7 +12,7 @@ from cloudllm_sync.codecs import ChatRequest
 from cloudllm_sync.errors import CloudLLMError
 from cloudllm_sync.values import Message
 
-__all__ = ["CallInfo", "Observer", "notify"]
+__all__ = ["CallInfo", "Observer", "notify", "notify_end"]
 
 _log = logging.getLogger("cloudllm_sync.observers")
 
@@ -65,3 +65,16 @@ def notify(observers: Iterable[Observer], tell: Callable[[Observer], None]) -> N
             tell(observer)
         except Exception:  # foreign code
             _log.exception("the observer %r raised", type(observer).__name__)
+
+
+def notify_end(
+    observers: Iterable[Observer],
+    info: CallInfo,
+    message: Message | None,
+    error: CloudLLMError | None,
+) -> None:
+    """Tell every observer how the call ended."""
+    if message is not None:
+        notify(observers, lambda observer: observer.on_finish(info, message))
+    elif error is not None:
+        notify(observers, lambda observer: observer.on_error(info, error))

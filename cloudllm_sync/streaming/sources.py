@@ -10,19 +10,54 @@ from cloudllm_sync.codecs import Decoder, ReplyFacts
 from cloudllm_sync.errors import CloudLLMError, StreamInterrupted, StreamProtocolError
 from cloudllm_sync.transport.call import Call
 from cloudllm_sync.transport.cancellation import Cancellation, current_cancellation, using
+from cloudllm_sync.transport.lines import NO_EVENT
 from cloudllm_sync.values import MessageChunk
 
-__all__ = ["ChunkList", "NoClocks", "Progress", "ReplySource", "Source"]
+__all__ = [
+    "NOTHING_YET",
+    "ChunkList",
+    "NoClocks",
+    "Progress",
+    "ReplySource",
+    "Source",
+    "is_busy",
+    "late_text",
+]
+
+
+NOTHING_YET = MessageChunk(finish_reason="nothing yet")
+"""What the chunks have while nothing comes by `Progress.reader_until`; no chunk."""
 
 
 class Progress(Protocol):
     """Told whether a finish reason is behind all that came."""
 
     finish_came: bool
+    reader_until: float
+    """When the reader wants to hear that nothing has come, by time.monotonic(); or infinite."""
+
+
+def late_text(add_text: Callable[[str], None], progress: Progress) -> Callable[[str], None]:
+    """Adds text that comes behind a finish reason: more may follow. It does not hold the stream."""
+
+    def add(text: str) -> None:
+        add_text(text)
+        progress.finish_came = False
+
+    return add
+
+
+def is_busy(error: BaseException) -> bool:
+    """Whether a second thread called `next()` while the first was reading: its own mistake only."""
+    return isinstance(error, ValueError) and "already executing" in str(error)
 
 
 class Source(Protocol):
     """What a ChatStream pumps."""
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether the chunks obey `Progress.reader_until`."""
 
     @property
     def cancellation(self) -> Cancellation:
@@ -72,6 +107,9 @@ def _decoded(call: Call, decoder: Decoder) -> Iterator[MessageChunk]:
     for event in call.events():
         if cancellation.requested or has_deadline:
             call.check()
+        if event is NO_EVENT:
+            yield NOTHING_YET
+            continue
         try:
             chunks = feed(event)
         except StreamProtocolError:
@@ -91,6 +129,8 @@ def _decoded(call: Call, decoder: Decoder) -> Iterator[MessageChunk]:
 
 class ReplySource:
     """A provider's reply: a call's events through a codec's decoder."""
+
+    is_timed = True
 
     def __init__(self, call: Call, new_decoder: Callable[[], Decoder], provider: str) -> None:
         self._call = call
@@ -151,11 +191,13 @@ class NoClocks:
     """For chunks whose maker has clocks of its own, or none."""
 
     finish_came = False
+    reader_until = math.inf
 
 
 class ChunkList:
     """Chunks that somebody else makes: a client of a user's own."""
 
+    is_timed = False
     request_id: Optional[str] = None
 
     def __init__(self, chunks: Iterable[MessageChunk]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 import warnings
 from collections.abc import Iterable, Iterator
 from types import TracebackType
@@ -18,9 +20,9 @@ from cloudllm_sync.errors import (
     StreamError,
     StreamInterrupted,
 )
-from cloudllm_sync.streaming.observer import CallInfo, Observer, notify
+from cloudllm_sync.streaming.observer import CallInfo, Observer, notify, notify_end
 from cloudllm_sync.streaming.readings import TextOf, objects_of
-from cloudllm_sync.streaming.sources import ChunkList, Progress, Source
+from cloudllm_sync.streaming.sources import NOTHING_YET, ChunkList, Source, is_busy, late_text
 from cloudllm_sync.transport.cancellation import using
 from cloudllm_sync.values import Message, MessageChunk, TokenUsage
 
@@ -42,8 +44,7 @@ class ChatStream(Iterator[MessageChunk]):
     may iterate. `cancel()` and `partial` are for any thread.
 
     The iteration ends normally only if the provider has proved that the reply is whole. Everything
-    else raises a CloudLLMError that carries what had arrived as `partial`, and raises it again if
-    asked again.
+    else raises a CloudLLMError with what had arrived as its `partial`, whenever it is asked.
 
     Use it in a `with` block, or read it to its end, or `close()` it: a stream that is just dropped
     is cancelled with a ResourceWarning.
@@ -105,19 +106,39 @@ class ChatStream(Iterator[MessageChunk]):
             if not self._came_too_late(error):
                 return self._after_failure(error)
         except BaseException as error:
-            if not _is_busy(error):
+            if not is_busy(error):
                 self._fail_for(error)
             raise
         return self._after_last_chunk()
 
     def _add_more(self, chunk: MessageChunk) -> None:
         """A chunk that is not just text."""
+        if chunk is NOTHING_YET:
+            return
         self._arrived.add(chunk)
         if chunk.finish_reason is not None:
             self._progress.finish_came = True
-            self._add_text = _late(self._arrived.add_text, self._progress)
+            self._add_text = late_text(self._arrived.add_text, self._progress)
         elif chunk.usage is None:
             self._progress.finish_came = False
+
+    def next_within(self, seconds: float) -> Optional[MessageChunk]:
+        """The next chunk, or None if none has come within so many seconds.
+
+        For threads that have something else to do meanwhile; 0 gives only what has arrived. The
+        stream's own clocks go on. Where it is not `is_timed`, it waits as `next()` does.
+
+        Raises:
+            CloudLLMError: As `next()`; and StopIteration, too.
+        """
+        if not self.is_timed:
+            return self.__next__()
+        self._progress.reader_until = time.monotonic() + seconds if seconds > 0 else 0
+        try:
+            chunk = self.__next__()
+        finally:
+            self._progress.reader_until = math.inf
+        return None if chunk is NOTHING_YET else chunk
 
     def text(self) -> Iterator[str]:
         """The visible text only, piece by piece.
@@ -246,6 +267,11 @@ class ChatStream(Iterator[MessageChunk]):
     def __reduce__(self) -> NoReturn:
         raise TypeError("ChatStream holds a connection, and does not pickle: pickle its result()")
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether `next_within()` keeps its time: not before the first chunk, nor with `of()`."""
+        return self._started and self._source.is_timed
+
     def settle_with(self, settle: Settle) -> None:
         """Have `settle` told how the reply ends, before the reader is.
 
@@ -322,8 +348,8 @@ class ChatStream(Iterator[MessageChunk]):
 
     def _first_chunk(self) -> None:
         self._started = True
-        if self._info is not None and self._observers:
-            info = self._info
+        info = self._info
+        if info is not None:
             notify(self._observers, lambda observer: observer.on_first_chunk(info))
 
     def _complete(self) -> None:
@@ -370,25 +396,5 @@ class ChatStream(Iterator[MessageChunk]):
         self._fail(error)
 
     def _tell(self, message: Message | None, error: CloudLLMError | None) -> None:
-        info = self._info
-        if info is None or not self._observers:
-            return
-        if message is not None:
-            notify(self._observers, lambda observer: observer.on_finish(info, message))
-        elif error is not None:
-            notify(self._observers, lambda observer: observer.on_error(info, error))
-
-
-def _late(add_text: Callable[[str], None], progress: Progress) -> Callable[[str], None]:
-    """Adds text that comes behind a finish reason: more may follow. It does not hold the stream."""
-
-    def add(text: str) -> None:
-        add_text(text)
-        progress.finish_came = False
-
-    return add
-
-
-def _is_busy(error: BaseException) -> bool:
-    """Whether a second thread called `next()` while the first was reading: its own mistake only."""
-    return isinstance(error, ValueError) and "already executing" in str(error)
+        if self._info is not None:
+            notify_end(self._observers, self._info, message, error)

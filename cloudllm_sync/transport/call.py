@@ -282,7 +282,7 @@ class Call:
     def _pieces(self) -> Iterator[bytes]:
         """The body's bytes as they arrive; what goes wrong, as what it means."""
         try:
-            yield from pieces_of(self._raw, self._claim.response, self._where)
+            yield from pieces_of(self._raw, self._claim.response, self._where, self.clocks)
         except WIRE_ERRORS as error:
             failure = self._explain(error, opened=True)
             raise failure from failure.__cause__

@@ -11,6 +11,8 @@ import io
 from itertools import repeat
 from typing import Any, Optional, cast
 
+from cloudllm_sync.transport.clocks import Clocks
+
 __all__ = ["CallHTTPResponse"]
 
 _LF = 10
@@ -78,6 +80,27 @@ class CallHTTPResponse(http.client.HTTPResponse):
             # http.client would read on to the end of the connection.
             raise ValueError(f"a chunk of {size} bytes")
         return size
+
+    def is_silent(self, clocks: Clocks) -> bool:
+        """Whether nothing has come by `clocks.reader_until`.
+
+        False where there is something to read, or the end. Half the head of a chunk counts as
+        something: whoever reads waits for the rest.
+        """
+        fp = cast(Optional[io.BufferedReader], self.fp)
+        if fp is None:
+            return False
+        clocks.gave_up = False
+        clocks.may_give_up = True
+        try:
+            window = fp.peek(1)
+            if self.chunk_left == 0 and window == b"\r\n":
+                fp.read(2)
+                self.chunk_left = None
+                window = fp.peek(1)
+        finally:
+            clocks.may_give_up = False
+        return clocks.gave_up
 
     def arrived(self) -> bytes:
         """The data of all whole chunks in the buffer, which is filled once if it is empty; or more

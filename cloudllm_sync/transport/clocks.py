@@ -38,6 +38,9 @@ class Clocks:
         "chunk_came",
         "finish_came",
         "fired",
+        "gave_up",
+        "may_give_up",
+        "reader_until",
     )
 
     def __init__(self, timeouts: Timeouts, now: Callable[[], float] = time.monotonic) -> None:
@@ -55,6 +58,12 @@ class Clocks:
         Taken back should more content come all the same."""
         self.fired: Optional[Clock] = None
         """Which clock ran out."""
+        self.reader_until = math.inf
+        """When the reader wants to hear that nothing has come. No clock: the call goes on."""
+        self.may_give_up = False
+        """Set while whoever reads can take None from a socket, for nothing by `reader_until`."""
+        self.gave_up = False
+        """Set by a socket that did."""
 
     def connecting(self) -> None:
         """A new attempt begins."""
@@ -93,6 +102,10 @@ class Clocks:
     def after_wait(self) -> None:
         """The wait is over, and took its share of the budget."""
         self._budget_s -= self._now() - self._wait_began
+
+    def reader_left_s(self) -> float:
+        """Seconds that the reader will wait yet, at the beginning of a wait."""
+        return min(self.reader_until - self._wait_began, _LONGEST_S)
 
     def expired(self) -> socket.timeout:
         """Note which clock ran out; the exception to raise."""

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Callable
 
 from cloudllm_sync.codecs import WHOLE_BODY, ServerSentEvent
-from cloudllm_sync.transport.lines import too_large
+from cloudllm_sync.transport.lines import NO_EVENT, NOTHING_YET, too_large
 
 __all__ = [
     "are_json_lines",
@@ -64,6 +64,9 @@ def line_events(
     laid_out = bytearray()
     depth = 0
     for line in lines:
+        if line is NOTHING_YET:
+            yield NO_EVENT
+            continue
         if len(line) + len(laid_out) > event_limit:
             raise too_large(source, "an event", event_limit)
         if not depth and line[:1] == b"{" and line[-1:] == b"}" and not is_cut():
@@ -113,6 +116,9 @@ def array_events(
     depth = 0
     several = False
     for line in lines:
+        if line is NOTHING_YET:
+            yield NO_EVENT
+            continue
         if begins_event_line(line) and depth <= 0:
             yield from read_events(chain(bytes(body).split(b"\n"), [line], lines))
             return

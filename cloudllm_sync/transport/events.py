@@ -21,7 +21,7 @@ from cloudllm_sync.transport.documents import (
     is_closed,
     line_events,
 )
-from cloudllm_sync.transport.lines import too_large
+from cloudllm_sync.transport.lines import NO_EVENT, NOTHING_YET, too_large
 
 __all__ = ["EventReader", "reply_events"]
 
@@ -61,6 +61,8 @@ class EventReader(sseclient.SSEClient):
                 else:
                     more.append(line)
                     self._check_size(first, second, more)
+            elif line is NOTHING_YET:
+                yield NO_EVENT
             elif not second:
                 if first[:6] == b"data: ":
                     yield ServerSentEvent(first[6:])

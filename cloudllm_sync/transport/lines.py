@@ -7,15 +7,18 @@ end on whole lines; `LineBlocks` stands in for `response.raw` and gives it such 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import chain
 from typing import Any, Optional
 
+from cloudllm_sync.codecs import ServerSentEvent
 from cloudllm_sync.errors import StreamTooLargeError
 from cloudllm_sync.transport.chunked import CallHTTPResponse
+from cloudllm_sync.transport.clocks import Clocks
 from cloudllm_sync.values import Limits
 
-__all__ = ["LineBlocks", "pieces_of", "too_large"]
+__all__ = ["NOTHING_YET", "NO_EVENT", "LineBlocks", "pieces_of", "too_large"]
 
 _PIECE_BYTES = 64 * 1024
 _BOM = b"\xef\xbb\xbf"
@@ -36,7 +39,22 @@ def too_large(source: str, what: str, limit: int) -> StreamTooLargeError:
     )
 
 
-def pieces_of(raw: Any, response: Optional[CallHTTPResponse], source: str) -> Iterator[bytes]:
+class _NothingYet(bytes):
+    """No line: the reader does not want to wait longer for one."""
+
+    def splitlines(self, keepends: bool = False) -> list[bytes]:
+        """Itself, so that it comes through requests' iter_lines()."""
+        return [self]
+
+
+NOTHING_YET = _NothingYet()
+NO_EVENT = ServerSentEvent(b"")
+"""What becomes of NOTHING_YET among events."""
+
+
+def pieces_of(
+    raw: Any, response: Optional[CallHTTPResponse], source: str, clocks: Optional[Clocks] = None
+) -> Iterator[bytes]:
     """The bytes of a urllib3 response as they arrive, decompressed, in bounded pieces.
 
     `read1()` is on time and bounded in every framing. Chunks that have arrived whole are taken
@@ -49,6 +67,9 @@ def pieces_of(raw: Any, response: Optional[CallHTTPResponse], source: str) -> It
     arrived = response.arrived if plain and response is not None else bytes
     unpacked = 0
     while True:
+        if response is not None and clocks is not None:
+            while clocks.reader_until < math.inf and response.is_silent(clocks):
+                yield NOTHING_YET
         piece = arrived() or raw.read1(_PIECE_BYTES, decode_content=True)
         if not piece:
             return
@@ -92,6 +113,9 @@ class LineBlocks:
         line_limit = self._limits.event_bytes
         after_cr = False
         for piece in self._from_the_first_character():
+            if piece is NOTHING_YET:
+                yield piece
+                continue
             room -= len(piece)
             if room < 0:
                 raise too_large(self._source, "a stream", self._limits.stream_bytes)

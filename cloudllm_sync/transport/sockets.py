@@ -41,15 +41,20 @@ class OwnedSocket:
     claim: Optional[Owner] = None
     _recv_into: Callable[..., int]
     """The socket's own; super() would be looked up at every read."""
+    _reads_all = True
+    """Whether one read takes all that has come, if there is room."""
+    _is_drained = False  # since the last read in time; of the reading thread
 
     # For every read, so for every token of a slow model, when nothing of it is in the
     # processor's caches: each call of a function here shows.
-    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> Any:
         claim = self.claim
         nbytes = nbytes or len(buffer)  # gevent's TLS sockets take 0 at its word
         if claim is None:
             return self._recv_into(buffer, nbytes, flags)
         clocks = claim.clocks
+        if clocks.may_give_up:
+            return self._recv_in_time(buffer, nbytes, flags)
         seconds = clocks.before_wait()
         if seconds != self.gettimeout():  # type: ignore[attr-defined]
             self._wait_at_most(seconds)
@@ -60,6 +65,41 @@ class OwnedSocket:
         clocks.after_wait()
         if count:
             claim.received = True
+        return count
+
+    def _recv_in_time(self, buffer: Any, nbytes: int, flags: int) -> Optional[int]:
+        """As recv_into(); None if nothing has come by the time that the reader names."""
+        claim = self.claim
+        assert claim is not None
+        clocks = claim.clocks
+        drained, self._is_drained = self._is_drained, False
+        if drained and clocks.reader_until == 0:
+            clocks.gave_up = True
+            return None
+        if self.gettimeout() != 0:  # type: ignore[attr-defined]
+            super().settimeout(0)  # type: ignore[misc]
+        while True:
+            seconds = clocks.before_wait()
+            wait_s = clocks.reader_left_s()
+            if seconds is not None and seconds < wait_s:
+                wait_s = seconds
+            came = wait_s <= 0 or wait_for_read(self, wait_s)  # type: ignore[arg-type]
+            if came:
+                try:
+                    count = self._recv_into(buffer, nbytes, flags)
+                    break
+                except (BlockingIOError, ssl.SSLWantReadError):
+                    pass  # a part of a TLS record
+            elif wait_s == seconds:
+                raise clocks.expired()
+            clocks.after_wait()
+            if not came or wait_s <= 0:
+                clocks.gave_up = True
+                return None
+        clocks.after_wait()
+        if count:
+            claim.received = True
+        self._is_drained = count < nbytes and self._reads_all
         return count
 
     def settimeout(self, value: Optional[float]) -> None:
@@ -114,6 +154,7 @@ class CallSSLSocket(OwnedSocket, ssl.SSLSocket):  # type: ignore[misc]
     """A TLS socket of a call."""
 
     _recv_into = ssl.SSLSocket.recv_into
+    _reads_all = False  # but one TLS record
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
         """As SSLSocket.recv(), which calls it itself while it takes over a lost connection; before

@@ -163,6 +163,20 @@ def _pulled(client: Client) -> Outcome:
         return Outcome(error.partial, error, tuple(chunks))
 
 
+def _asked(client: Client) -> Outcome:
+    """A stream is read by a thread that never waits."""
+    chunks: list[MessageChunk] = []
+    try:
+        with client.send_message_stream("Hi") as stream, contextlib.suppress(StopIteration):
+            while True:
+                chunk = stream.next_within(0)
+                if chunk is not None:
+                    chunks.append(chunk)
+        return Outcome(stream.result(), None, tuple(chunks))
+    except APIError as error:
+        return Outcome(error.partial, error, tuple(chunks))
+
+
 def _pushed(client: Client) -> Outcome:
     """A stream is asked for and handed to callbacks."""
     chunks: list[MessageChunk] = []
@@ -184,7 +198,7 @@ def _sent(client: Client) -> Outcome:
         return Outcome(error.partial, error, ())
 
 
-STYLES = {"pulled": _pulled, "pushed": _pushed, "sent": _sent}
+STYLES = {"pulled": _pulled, "asked": _asked, "pushed": _pushed, "sent": _sent}
 
 
 def _load(path: pathlib.Path, wire: Wire) -> Case:

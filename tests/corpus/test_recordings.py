@@ -55,7 +55,7 @@ DELIVERIES = [by_event, at_once, by_byte, by_seven_bytes, until_close]
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
-@pytest.mark.parametrize("style", ["pulled", "pushed"])
+@pytest.mark.parametrize("style", ["pulled", "asked", "pushed"])
 def test_stream_gives_what_was_recorded(stream_case, delivery, style, replay, assert_as_recorded):
     """Every field of the reply is that of the recording, however the network cuts it."""
     outcome = replay(stream_case, delivery, style)

@@ -183,6 +183,28 @@ def test_cancel_of_a_generator(served):
     assert lines == ["one", "one True"]
 
 
+def test_waits_of_a_reader_that_has_other_things_to_do(served):
+    """They end in time, and other greenlets run meanwhile."""
+    lines, _ = served(
+        """
+        ticks = []
+
+        def tick():
+            while True:
+                ticks.append(1)
+                gevent.sleep(0.01)
+
+        gevent.spawn(tick)
+        stream = client.send_message_stream("hi")
+        print(next(stream).content, stream.next_within(0), stream.next_within(0.2), len(ticks) > 3)
+        print(stream.next_within(10).content, stream.result().content)
+        """,
+        Raw(*EVENTS[:2], Wait(0.5), *EVENTS[2:]),
+    )
+
+    assert lines == ["one None None True", " two one two three"]
+
+
 def test_deadlines(served):
     """Every clock ends its wait."""
     lines, _ = served(
