@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from typing import Optional
 
 from cloudllm_sync.codecs.accumulator import Accumulator
 from cloudllm_sync.streaming.handle import StreamHandle
@@ -16,38 +17,70 @@ __all__ = ["Growth", "grown"]
 _REST = 9.0
 
 
-class Growth:
+class Growth(Iterator[MessageChunk]):
     """The chunks of a handle's reply, for one thread: first all that has come, then what comes.
 
     Several chunks may arrive as one. Whoever follows late misses nothing, and who follows slowly
-    holds nobody up.
+    holds nobody up. However the reply ends, the chunks just end: `result()` knows more.
     """
+
+    is_timed = True
+    """Whether `next_within()` keeps its time, as of a ChatStream."""
 
     def __init__(self, handle: StreamHandle) -> None:
         self._handle = handle
+        self._seen = Accumulator().message()
+        self._chunks: Iterator[MessageChunk] = iter(())  # of the last look
+        self._is_over = False
+        self._rest_s = 0.0
+        self._has_grown = threading.Event()
+        self._has_grown.set()
+        handle.watch(self._has_grown.set)
 
     @property
     def partial(self) -> Message:
         """The reply as far as it has come."""
         return self._handle.partial
 
-    def __iter__(self) -> Iterator[MessageChunk]:
-        handle = self._handle
-        has_grown = threading.Event()
-        handle.watch(has_grown.set)
-        seen = Accumulator().message()
+    def __next__(self) -> MessageChunk:
         while True:
-            has_grown.clear()
-            is_over = handle.done()
-            began = time.monotonic()
-            now = handle.partial
-            rest_s = _REST * (time.monotonic() - began)
-            yield from grown(seen, now)
-            seen = now
-            if is_over:
-                return
-            time.sleep(rest_s)
-            has_grown.wait()
+            chunk = self._next(None)
+            if chunk is not None:
+                return chunk
+
+    def next_within(self, seconds: float) -> Optional[MessageChunk]:
+        """The next chunk, or None if none has come within so many seconds.
+
+        Raises:
+            StopIteration: There are no more.
+        """
+        return self._next(seconds)
+
+    def _next(self, seconds: Optional[float]) -> Optional[MessageChunk]:
+        """One look at the most, once those of the last are used up."""
+        chunk = next(self._chunks, None)
+        if chunk is not None:
+            return chunk
+        if self._is_over:
+            raise StopIteration
+        time.sleep(self._rest_s)
+        self._rest_s = 0.0
+        if not self._has_grown.wait(seconds):
+            return None
+        self._look()
+        chunk = next(self._chunks, None)
+        if chunk is None and self._is_over:
+            raise StopIteration
+        return chunk
+
+    def _look(self) -> None:
+        self._has_grown.clear()
+        self._is_over = self._handle.done()
+        began = time.monotonic()
+        now = self._handle.partial
+        self._rest_s = _REST * (time.monotonic() - began)
+        self._chunks = grown(self._seen, now)
+        self._seen = now
 
     def result(self) -> Message:
         """What the handle gives.

@@ -18,7 +18,7 @@ from cloudllm_sync.transport.clocks import as_seconds, as_wait
 from cloudllm_sync.transport.forks import renew_in_children
 from cloudllm_sync.values import Message, MessageChunk
 
-__all__ = ["OnChunk", "OnError", "OnFinish", "Reply", "StreamHandle"]
+__all__ = ["OnChunk", "OnError", "OnFinish", "Reply", "StreamHandle", "live_replies"]
 
 OnChunk = Callable[[MessageChunk], object]
 OnFinish = Callable[[Message], object]
@@ -55,8 +55,18 @@ def _ignore(chunk: MessageChunk) -> None:
     pass
 
 
-class _LiveHandles:
-    """The handles whose workers are at work, for the interpreter's exit."""
+class _Live(Protocol):
+    """A reply that some thread reads."""
+
+    def cancel(self) -> None:
+        """End it, from any thread."""
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for its end."""
+
+
+class _LiveReplies:
+    """The replies that daemon threads read, for the interpreter's exit."""
 
     def __init__(self) -> None:
         self.renew()
@@ -65,22 +75,22 @@ class _LiveHandles:
     def renew(self) -> None:
         """In a forked child: workers and sockets are the parent's; a cancel would shut them."""
         self._lock = threading.RLock()  # re-entrant, as the one in forks.py
-        self._handles: weakref.WeakSet[StreamHandle] = weakref.WeakSet()  # guarded by _lock
+        self._handles: weakref.WeakSet[_Live] = weakref.WeakSet()  # guarded by _lock
 
-    def add(self, handle: StreamHandle) -> None:
+    def add(self, handle: _Live) -> None:
         with self._lock:
             self._handles.add(handle)
 
-    def discard(self, handle: StreamHandle) -> None:
+    def discard(self, handle: _Live) -> None:
         with self._lock:
             self._handles.discard(handle)
 
-    def all(self) -> list[StreamHandle]:
+    def all(self) -> list[_Live]:
         with self._lock:
             return list(self._handles)
 
 
-_live = _LiveHandles()
+live_replies = _LiveReplies()
 
 
 class StreamHandle:
@@ -119,7 +129,7 @@ class StreamHandle:
             target=context.run, args=(self._run,), name="cloudllm-stream", daemon=True
         )
         renew_in_children(self)
-        _live.add(self)
+        live_replies.add(self)
         self._worker.start()
 
     def renew(self) -> None:
@@ -221,7 +231,7 @@ class StreamHandle:
         finally:
             self._done.set()
             self._wake_watchers()
-            _live.discard(self)
+            live_replies.discard(self)
 
     def _read(self) -> None:
         on_chunk, watchers = self._on_chunk or _ignore, self._watchers
@@ -262,7 +272,7 @@ class StreamHandle:
 
 def _end_live_streams() -> None:
     """At exit: a daemon thread would lose its last callback, any other would hang the exit."""
-    live = _live.all()
+    live = live_replies.all()
     for handle in live:
         handle.cancel()
     deadline = time.monotonic() + _EXIT_S

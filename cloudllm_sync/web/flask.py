@@ -53,8 +53,9 @@ def stream_response(
 ) -> Response:
     """A response that sends a reply as it comes.
 
-    The reply is read on a thread of its own, and neither Flask's contexts nor anything of the
-    request are kept for it. Errors after the headers come as the protocol's last event.
+    Until its first chunk the reply is read on a thread of its own, then by the one that sends the
+    response; neither Flask's contexts nor anything of the request are kept for it. Errors after the
+    headers come as the protocol's last event.
 
     Args:
         stream: A stream, a handle or a run, or what a relay lets follow.

@@ -195,7 +195,7 @@ LOCKS = [
     "session._conversation.ledger.store._lock",
     "client._transport._lock",
     "client._transport._mine[1].poolmanager.pools.lock",
-    "handle._live._lock",
+    "handle.live_replies._lock",
 ]
 
 
@@ -218,7 +218,7 @@ def test_fork_while_another_thread_holds_a_lock(run_forked, lock):
 
             holder = threading.Thread(target=hold)
             holder.start()
-            held.wait(5)
+            print("held", held.wait(5))
 
             def work():
                 return session.ask("a").content + session.submit("b").result(2).content == "a!b!"
@@ -230,7 +230,7 @@ def test_fork_while_another_thread_holds_a_lock(run_forked, lock):
         """
     )
 
-    assert lines == ["child 0"]
+    assert lines == ["held True", "child 0"]
 
 
 CLIENTS = [

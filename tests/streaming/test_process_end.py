@@ -71,6 +71,41 @@ def test_exit_with_live_workers(run, stage):
     assert seconds < 3
 
 
+def test_exit_while_a_servers_thread_reads(run):
+    """A daemon thread that sends a body: the turn is kept as far as it came."""
+    lines, _, seconds = run(
+        """
+        from cloudllm_sync import LLMSession, MemoryStore
+        from cloudllm_sync.web.response import response_parts
+
+        class Store(MemoryStore):
+            def append(self, *args, **options):
+                sys.stdout.write("kept\\n")
+                return super().append(*args, **options)
+
+        server = FakeServer(Raw(*EVENTS[:2], Stall()))
+        session = LLMSession(client_of(server), session_id="s", store=Store(), partial="keep")
+        body = response_parts(session.stream("hi"), heartbeat_s=0.05).body
+        handed_over = threading.Event()
+
+        def send():
+            while b"one" not in next(body):
+                pass
+            next(body)
+            handed_over.set()
+            for _ in body:
+                pass
+
+        threading.Thread(target=send, daemon=True).start()
+        handed_over.wait(5)
+        print("bye")
+        """
+    )
+
+    assert lines == ["bye", "kept"]
+    assert seconds < 3
+
+
 def test_exit_with_a_callback_that_never_returns(run):
     """The exit does not wait for ever."""
     lines, _, seconds = run(

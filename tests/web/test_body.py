@@ -8,12 +8,28 @@ import time
 
 import pytest
 
-from cloudllm_sync import ChatStream, ConfigurationError, LLMSession, MessageChunk, ToolCallDelta
+from cloudllm_sync import (
+    ChatStream,
+    ConfigurationError,
+    LLMSession,
+    MemoryStore,
+    MessageChunk,
+    ToolCallDelta,
+)
 from cloudllm_sync.relay import open_relay
-from cloudllm_sync.testing import Raw, Reply, Stall, WaitFor, openai_events
+from cloudllm_sync.testing import FakeServer, Raw, Reply, Stall, Wait, WaitFor, openai_events
 from cloudllm_sync.web.response import response_parts
 
 EVENTS = openai_events(Reply("one two three", usage=None))
+
+
+# And how much the server has taken by then; nothing comes before "one".
+WHEN = {
+    "never begun": 0,
+    "before the first chunk": 2,
+    "the worker has stopped": 1,
+    "handed over": 3,
+}
 
 
 def joined(body):
@@ -112,21 +128,25 @@ def test_body_that_nobody_asks_for_is_finished_where_that_is_the_policy(serve, m
     assert session.history[-1].content == "one two three"
 
 
+@pytest.mark.parametrize("when", WHEN)
 @pytest.mark.parametrize("policy", ["cancel", "finish"])
-def test_close_returns_at_once_and_ends_the_body(serve, make_client, policy):
-    """Whatever the worker waits for; a second time it does nothing."""
+def test_close_returns_at_once_and_ends_the_body(serve, make_client, policy, when):
+    """Whoever reads by then, and whatever is waited for; a second time it does nothing."""
     gate = threading.Event()
-    server = serve(Raw(*EVENTS[:2], WaitFor(gate), *EVENTS[2:]))
+    begun = 0 if when == "before the first chunk" else 2
+    server = serve(Raw(*EVENTS[:begun], WaitFor(gate), *EVENTS[begun:]))
     stream = make_client(server).send_message_stream("hi")
-    body = response_parts(stream, protocol="text", on_disconnect=policy).body
-    assert [next(body), next(body)] == [b"", b"one"]
-    readers = workers()
+    body = response_parts(stream, heartbeat_s=0.05, protocol="text", on_disconnect=policy).body
+    pieces = [next(body) for _ in range(WHEN[when])]
+    if when == "the worker has stopped":
+        assert ended(workers())
     body.close()
     body.close()
     gate.set()
 
+    assert b"".join(pieces) == (b"one" if when == "handed over" else b"")
     assert list(body) == []
-    assert ended(readers)
+    assert ended(workers())
     assert stream.ended_well == (policy == "finish")
 
 
@@ -180,6 +200,131 @@ def test_pieces_are_gathered_where_that_is_asked_for():
         return len(pieces)
 
     assert count(min_interval_s=0.1) < count() / 2
+
+
+@pytest.mark.parametrize("of_a_handle", [False, True])
+def test_servers_thread_reads_what_has_begun(serve, make_client, of_a_handle):
+    """No second thread wakes for each token; a handle has its own worker."""
+    gate = threading.Event()
+    client = make_client(serve(Raw(*EVENTS[:2], WaitFor(gate), *EVENTS[2:])))
+    reply = (client.start_message_stream if of_a_handle else client.send_message_stream)("hi")
+    body = response_parts(reply, heartbeat_s=0.05, protocol="text").body
+    before = [next(body) for _ in range(4)]
+    readers = workers()
+    gate.set()
+
+    assert before == [b"", b"one", b"", b""]
+    assert len(readers) == of_a_handle
+    assert joined(body) == " two three"
+
+
+def test_text_is_not_held_back_for_more(serve, make_client):
+    """What has come goes out, though a heartbeat is far."""
+    gates = [threading.Event(), threading.Event()]
+    server = serve(Raw(*EVENTS[:2], WaitFor(gates[0]), EVENTS[2], WaitFor(gates[1]), *EVENTS[3:]))
+    stream = make_client(server).send_message_stream("hi")
+    body = response_parts(stream, heartbeat_s=60, protocol="text").body
+    first = [next(body), next(body)]
+    gates[0].set()
+    late = threading.Timer(3, gates[1].set)
+    late.start()
+    second = next(body)
+    gates[1].set()
+    late.cancel()
+
+    assert first == [b"", b"one"]
+    assert second == b" two"
+    assert joined(body) == " three"
+
+
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_servers_thread_gathers_where_that_is_asked_for(
+    make_client, certificate, server_tls, is_encrypted
+):
+    """All that has come meanwhile, in however many packets and TLS records."""
+    token = openai_events(Reply("x"))[1]
+    paced = [step for _ in range(40) for step in (token, Wait(0.01))]
+    with FakeServer(
+        Raw(EVENTS[0], *paced, *EVENTS[4:]), ssl_context=server_tls if is_encrypted else None
+    ) as server:
+        stream = make_client(server, verify=certificate).send_message_stream("hi")
+        body = response_parts(stream, protocol="text", min_interval_s=0.1).body
+        pieces = [piece for piece in body if piece]
+
+    assert b"".join(pieces) == b"x" * 40
+    assert len(pieces) <= 20
+
+
+def test_silence_is_told_whoever_reads(serve, make_client):
+    """Before the first chunk, and after it."""
+    gates = [threading.Event(), threading.Event()]
+    server = serve(Raw(WaitFor(gates[0]), *EVENTS[:2], WaitFor(gates[1]), *EVENTS[2:]))
+    body = response_parts(make_client(server).send_message_stream("hi"), heartbeat_s=0.02).body
+    seen = []
+    for gate in gates:
+        seen.append([next(body) for _ in range(5)])
+        gate.set()
+        while (piece := next(body)) == b": \n\n":
+            pass
+        seen.append(piece)
+
+    assert seen[0] == seen[2][:5] == [b": \n\n"] * 5
+    assert b'"one"' in seen[1]
+    assert b'" two"' in seen[3]
+    body.close()
+
+
+def test_error_after_the_handing_over_is_the_last_piece(serve, make_client):
+    """And what came with it is before it."""
+    gate = threading.Event()
+    error = b'data: {"error": {"message": "boom", "code": 500}}\n\n'
+    server = serve(Raw(*EVENTS[:2], WaitFor(gate), EVENTS[2] + error))
+    body = response_parts(make_client(server).send_message_stream("hi"), heartbeat_s=0.02).body
+    while b"one" not in next(body):
+        pass
+    next(body)
+    gate.set()
+    rest = joined(body)
+
+    assert rest.index('" two"') < rest.index("event: failed")
+    assert rest.endswith("\n\n")
+
+
+def test_store_that_fails_at_the_end_is_an_error_for_the_browser(serve, make_client):
+    """Whatever it raises, and though all has been sent."""
+
+    class Full(MemoryStore):
+        def append(self, *args, **options):
+            raise RuntimeError("disk full")
+
+    gate = threading.Event()
+    client = make_client(serve(Raw(*EVENTS[:2], WaitFor(gate), *EVENTS[2:])))
+    session = LLMSession(client, session_id="s", store=Full())
+    body = response_parts(session.stream("hi"), heartbeat_s=0.02).body
+    while b"one" not in next(body):
+        pass
+    next(body)
+    gate.set()
+    rest = joined(body)
+
+    assert "event: failed" in rest
+    assert "disk full" not in rest
+
+
+def test_chunks_that_say_nothing_do_not_keep_heartbeats_back(serve, make_client):
+    """Reasoning, where only the text is sent."""
+    thought = b'data: {"choices":[{"index":0,"delta":{"reasoning":"hm"}}]}\n\n'
+    thoughts = [step for _ in range(100) for step in (thought, Wait(0.01))]
+    server = serve(Raw(*EVENTS[:2], *thoughts, Stall()))
+    body = response_parts(
+        make_client(server).send_message_stream("hi"), heartbeat_s=0.05, protocol="text"
+    ).body
+    while b"one" not in next(body):
+        pass
+    beats = [next(body) for _ in range(5)]
+    body.close()
+
+    assert beats == [b""] * 5
 
 
 @pytest.mark.parametrize(

@@ -110,10 +110,11 @@ def stream_response(
 ) -> StreamingHttpResponse:
     """A response that sends a reply as it comes, under WSGI.
 
-    The reply is read on a thread of its own. The database connection of the view is given back as
-    Django gives it back at the end of a request, but before the reply is sent: a reply may take
-    minutes. Errors after the headers come as the protocol's last event. What is None here is as
-    `CLOUDLLM` says, or else "sse", 15, "cancel" and 0.
+    Until its first chunk the reply is read on a thread of its own, then by the one that sends the
+    response. The database connection of the view is given back as Django gives it back at the end
+    of a request, but before the reply is sent: a reply may take minutes. Errors after the headers
+    come as the protocol's last event. What is None here is as `CLOUDLLM` says, or else "sse", 15,
+    "cancel" and 0.
 
     Args:
         stream: A stream, a handle or a run, or what a relay lets follow.
