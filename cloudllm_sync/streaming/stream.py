@@ -380,8 +380,10 @@ class ChatStream(Iterator[MessageChunk]):
             error.partial = self._arrived.message(self._source.facts)
         self._error = self._source.describe(error)
         error.attempts += self._attempts_before
-        self._settle(None, error)
-        self._tell(None, error)
+        try:
+            self._settle(None, error)
+        finally:  # Ctrl-C in a store
+            self._tell(None, error)
         return error
 
     def _settle(self, message: Message | None, error: CloudLLMError | None) -> None:

@@ -80,6 +80,23 @@ def test_ctrl_c_before_the_reply_is_told_as_a_cancel(serve, make_client, monkeyp
     assert StreamCancelled is type(notes.values[-1][0])
 
 
+def test_end_is_told_though_keeping_the_rest_was_interrupted(serve, make_client):
+    """A span that nobody ends is never seen, and is held for ever."""
+    notes = Notes()
+    stream = make_client(serve(Raw(*EVENTS[:2])), observers=[notes]).send_message_stream("hi")
+
+    def interrupt(message, error):
+        raise KeyboardInterrupt
+
+    stream.settle_with(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        stream.result()
+    stream.close()
+
+    assert ["start", "first_chunk", "error"] == notes.names
+    assert StreamInterrupted is type(notes.values[-1][0])
+
+
 def test_close_is_told_as_a_cancel(serve, make_client):
     """Once."""
     notes = Notes()
