@@ -19,7 +19,7 @@ import attrs
 
 import cloudllm_sync
 from cloudllm_sync.codecs import ChatRequest
-from cloudllm_sync.errors import CloudLLMError, StreamCancelled
+from cloudllm_sync.errors import CloudLLMError, StoreError, StreamCancelled
 from cloudllm_sync.streaming.observer import CallInfo, Observer
 from cloudllm_sync.transport.forks import renew_in_children
 from cloudllm_sync.values import Message, Role
@@ -144,7 +144,8 @@ class OpenTelemetryObserver(Observer):
 
     def on_error(self, call: CallInfo, error: CloudLLMError) -> None:
         """End the span, with what had arrived."""
-        self._end(call, error.partial, error)
+        arrived = error.reply if isinstance(error, StoreError) else error.partial
+        self._end(call, arrived, error)
 
     def _found(self, call: CallInfo) -> Optional[_Running]:
         with self._lock:

@@ -23,9 +23,11 @@ from cloudllm_sync import (
     CloudLLMError,
     FallbackClient,
     LLMSession,
+    MemoryStore,
     Message,
     OpenAICompatibleClient,
     Role,
+    StoreError,
     StreamCancelled,
     TokenUsage,
 )
@@ -151,6 +153,28 @@ def test_failure_is_an_error_of_the_span_and_of_the_metric(watched, answer, kind
     assert trace.StatusCode.ERROR is span.status.status_code
     assert kind == span.attributes["error.type"] == attributes["error.type"]
     assert KEY not in str(span.status.description)
+
+
+class FullStore(MemoryStore):
+    """It can be read, not written."""
+
+    def append(self, *args, **options):
+        raise OSError("no space left")
+
+
+def test_reply_that_was_not_saved_is_measured_all_the_same(watched):
+    """The provider wants its money for it."""
+    with FakeServer(Reply("Hello there.", usage=TokenUsage(20, 7, 27))) as server:
+        session = LLMSession(watched.client(server), store=FullStore())
+        with pytest.raises(StoreError):
+            session.stream("Hi").result()
+    [span] = watched.spans
+    tokens = [total for _, _, total in watched.points("gen_ai.client.token.usage")]
+
+    assert "StoreError" == span.attributes["error.type"]
+    assert ("stop",) == span.attributes["gen_ai.response.finish_reasons"]
+    assert 7 == span.attributes["gen_ai.usage.output_tokens"]
+    assert [7, 20] == sorted(tokens)
 
 
 @pytest.mark.parametrize("how", ["close", "cancel", "with"])
