@@ -19,7 +19,7 @@ import attrs
 
 import cloudllm_sync
 from cloudllm_sync.codecs import ChatRequest
-from cloudllm_sync.errors import CloudLLMError, StoreError, StreamCancelled
+from cloudllm_sync.errors import APIError, CloudLLMError, StoreError, StreamCancelled
 from cloudllm_sync.streaming.observer import CallInfo, Observer
 from cloudllm_sync.transport.forks import renew_in_children
 from cloudllm_sync.values import Message, Role
@@ -71,7 +71,8 @@ class OpenTelemetryObserver(Observer):
     Args:
         tracer_provider: None is the global one.
         meter_provider: None is the global one.
-        capture_content: Whether spans hold prompts and replies. They go wherever spans go.
+        capture_content: Whether spans hold prompts, replies, and what a server says of them in an
+            error. They go wherever spans go.
     """
 
     def __init__(
@@ -163,7 +164,7 @@ class OpenTelemetryObserver(Observer):
             span.set_attributes(_of_end(running, message))
             if self._capture_content and message is not None:
                 span.set_attribute("gen_ai.output.messages", _as_json((message,)))
-            _set_error(span, error)
+            _set_error(span, error, says_content=self._capture_content)
         span.end()
         self._record(running, message, error)
 
@@ -189,7 +190,7 @@ def _is_cancel(error: CloudLLMError) -> bool:
     return isinstance(error, StreamCancelled) and error.__cause__ is None
 
 
-def _set_error(span: trace.Span, error: Optional[CloudLLMError]) -> None:
+def _set_error(span: trace.Span, error: Optional[CloudLLMError], *, says_content: bool) -> None:
     if error is None:
         return
     if error.request_id:
@@ -198,7 +199,16 @@ def _set_error(span: trace.Span, error: Optional[CloudLLMError]) -> None:
         span.set_attribute("cloudllm_sync.cancelled", True)
         return
     span.set_attribute("error.type", type(error).__name__)
-    span.set_status(trace.Status(trace.StatusCode.ERROR, str(error)))
+    words = str(error)
+    if isinstance(error, APIError) and not says_content:
+        words = _without_message(error)
+    span.set_status(trace.Status(trace.StatusCode.ERROR, words))
+
+
+def _without_message(error: APIError) -> str:
+    """What a server says may quote the prompt; how it names its errors does not."""
+    status = f"status {error.status_code}" if error.status_code else None
+    return ", ".join(filter(None, (status, error.code, error.type)))
 
 
 def _of_call(call: CallInfo) -> dict[str, Any]:

@@ -289,6 +289,27 @@ def test_content_is_left_out_unless_it_is_asked_for(watched):
     assert KEY not in span.to_json()
 
 
+def refused(watched):
+    """The description of the span of a call whose refusal quotes the prompt."""
+    refusal = error_reply(400, "Invalid value: 'secret prompt'", type="bad_request", code="c-1")
+    with FakeServer(refusal) as server, pytest.raises(CloudLLMError):
+        watched.client(server).send_message("secret prompt")
+    [span] = watched.spans
+    return span.status.description
+
+
+def test_what_a_server_quotes_of_the_prompt_is_left_out(watched):
+    """The status and the names of an error are its own words, the message may be the user's."""
+    assert "status 400, c-1, bad_request" == refused(watched)
+
+
+def test_message_of_a_server_is_there_with_the_content():
+    """Who keeps prompts may as well keep what is said of them."""
+    watched = Watched(capture_content=True)
+
+    assert "Invalid value: 'secret prompt'" in refused(watched)
+
+
 def test_content_is_captured_where_it_is_asked_for():
     """By the conventions' JSON; attachments are named only."""
     watched = Watched(capture_content=True)
