@@ -19,6 +19,7 @@ import attrs
 
 import cloudllm_sync
 from cloudllm_sync.codecs import ChatRequest
+from cloudllm_sync.codecs.surrogates import well_formed
 from cloudllm_sync.errors import APIError, CloudLLMError, StoreError, StreamCancelled
 from cloudllm_sync.streaming.observer import CallInfo, Observer
 from cloudllm_sync.transport.forks import renew_in_children
@@ -270,8 +271,8 @@ def _said_in(request: ChatRequest) -> dict[str, str]:
     others = [message for message in request.messages if message.role is not Role.SYSTEM]
     said = {"gen_ai.input.messages": _as_json(others)}
     if system:
-        said["gen_ai.system_instructions"] = json.dumps(
-            [part for message in system for part in _parts(message)], ensure_ascii=False
+        said["gen_ai.system_instructions"] = _dumped(
+            [part for message in system for part in _parts(message)]
         )
     return said
 
@@ -284,7 +285,12 @@ def _as_json(messages: Any) -> str:
         if message.finish_reason is not None:
             one["finish_reason"] = message.finish_reason
         made.append(one)
-    return json.dumps(made, ensure_ascii=False)
+    return _dumped(made)
+
+
+def _dumped(value: Any) -> str:
+    # An OTLP exporter leaves out what is no UTF-8: half a character, and with it the conversation.
+    return well_formed(json.dumps(value, ensure_ascii=False))
 
 
 def _parts(message: Message) -> list[dict[str, Any]]:

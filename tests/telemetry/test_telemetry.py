@@ -339,6 +339,21 @@ def test_content_is_captured_where_it_is_asked_for():
     } == told
 
 
+def test_captured_content_is_always_utf_8():
+    """An OTLP exporter would leave the prompt out for half a character in it."""
+    watched = Watched(capture_content=True)
+    asked = [Message(Role.SYSTEM, "\ud83d"), Message(Role.USER, "\ud83d \U0001f600")]
+    with FakeServer("Fine.") as server:
+        watched.client(server).send_message(asked)
+    [span] = watched.spans
+    told = [span.attributes[f"gen_ai.{name}"] for name in ("system_instructions", "input.messages")]
+
+    assert ["\ufffd", "\ufffd \U0001f600"] == [
+        json.loads(told[0])[0]["content"],
+        json.loads(told[1])[0]["parts"][0]["content"],
+    ]
+
+
 def test_nothing_is_done_for_a_chunk(watched):
     """Start, first chunk and end: three notices, however long the reply."""
     told = []
