@@ -8,7 +8,14 @@ from typing import Optional, cast
 
 from cloudllm_sync.streaming.handle import Reply
 from cloudllm_sync.web.protocols import Encoder
-from cloudllm_sync.web.reading import OwnReading, Reading, TimedReply, WorkerReading, read_on
+from cloudllm_sync.web.reading import (
+    OwnReading,
+    Reading,
+    TimedReply,
+    WorkerReading,
+    context_for_workers,
+    read_on,
+)
 
 __all__ = ["DISCONNECT_POLICIES", "Body"]
 
@@ -43,6 +50,7 @@ class Body(Iterator[bytes]):
         self._min_interval_s = min_interval_s
         self._next_at = 0.0  # when the next piece may go out
         self._beats = 0  # of a heartbeat that has begun
+        self._context = context_for_workers()
         self._reading: Optional[Reading] = None
         self._ended = False
 
@@ -54,7 +62,7 @@ class Body(Iterator[bytes]):
             raise StopIteration
         reading = self._reading
         if reading is None:
-            self._reading = WorkerReading(self._reply, self._encoder)
+            self._reading = WorkerReading(self._reply, self._encoder, self._context)
             return self._encoder.start()
         if self._min_interval_s:
             self._let_more_come()
@@ -64,7 +72,8 @@ class Body(Iterator[bytes]):
             if not data:
                 raise StopIteration
         if reading.hands_over:
-            self._reading = OwnReading(cast(TimedReply, self._reply), self._encoder)
+            reply = cast(TimedReply, self._reply)
+            self._reading = OwnReading(reply, self._encoder, self._context)
             if not data:
                 return self.__next__()
         if data is None:
@@ -86,7 +95,7 @@ class Body(Iterator[bytes]):
         if self._reading is not None:
             self._reading.leave(finishes=self._finishes)
         elif self._finishes:
-            read_on(self._reply)
+            read_on(self._reply, self._context)
         else:
             self._reply.close()
 

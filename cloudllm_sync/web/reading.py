@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextvars
 import logging
 import queue
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -23,7 +24,14 @@ from cloudllm_sync.transport.cancellation import current_cancellation
 from cloudllm_sync.values import Message, MessageChunk
 from cloudllm_sync.web.protocols import Encoder
 
-__all__ = ["OwnReading", "Reading", "TimedReply", "WorkerReading", "read_on"]
+__all__ = [
+    "OwnReading",
+    "Reading",
+    "TimedReply",
+    "WorkerReading",
+    "context_for_workers",
+    "read_on",
+]
 
 _log = logging.getLogger("cloudllm_sync.web")
 
@@ -51,16 +59,14 @@ class Reading(Protocol):
 
 
 class WorkerReading:
-    """A worker reads, up to the chunk behind which it can hand over; a queue is between.
+    """A worker reads, up to the chunk behind which it can hand over; a queue is between."""
 
-    It runs in an empty context, so that it keeps neither the request nor what belongs to it.
-    """
-
-    def __init__(self, reply: Reply, encoder: Encoder) -> None:
+    def __init__(self, reply: Reply, encoder: Encoder, context: contextvars.Context) -> None:
         self.is_over = False
         self.hands_over = False
         self._reply = reply
         self._encoder = encoder
+        self._context = context
         # From the worker: bytes, and None at the end.
         self._pieces: queue.SimpleQueue[Optional[bytes]] = queue.SimpleQueue()
         self._put_bytes = 0  # written by the worker only
@@ -70,7 +76,7 @@ class WorkerReading:
         self._lock = threading.Lock()
         self._left = False  # written by the server's thread, under _lock, once
         self._stopped = False  # written by the worker, under _lock, once: somebody is to read on
-        self._handle = contextvars.Context().run(
+        self._handle = context.run(
             StreamHandle,
             self._begun,
             on_chunk=self._put_chunk,
@@ -113,7 +119,7 @@ class WorkerReading:
         if not finishes:
             self._reply.cancel()
         if self._stopped:
-            read_on(self._reply)
+            read_on(self._reply, self._context)
 
     # --- the worker ---
 
@@ -166,10 +172,11 @@ class OwnReading:
 
     hands_over = False
 
-    def __init__(self, reply: TimedReply, encoder: Encoder) -> None:
+    def __init__(self, reply: TimedReply, encoder: Encoder, context: contextvars.Context) -> None:
         self.is_over = False
         self._reply = reply
         self._encoder = encoder
+        self._context = context
         self._ended = threading.Event()
         live_replies.add(self)
 
@@ -226,7 +233,7 @@ class OwnReading:
         live_replies.discard(self)
         if not finishes:
             self._reply.cancel()
-        read_on(self._reply)
+        read_on(self._reply, self._context)
 
     # --- the interpreter's exit ---
 
@@ -264,7 +271,20 @@ class _Beginning:
         return self._reply.partial if self._stopped else self._reply.result()
 
 
-def read_on(reply: Reply) -> None:
+def context_for_workers() -> contextvars.Context:
+    """An empty one, so that a worker keeps neither the request nor what belongs to it.
+
+    Only OpenTelemetry's span is the current one: what is asked in later rounds of a run, and what
+    tools do, belongs to the request.
+    """
+    context = contextvars.Context()
+    tracing = sys.modules.get("opentelemetry.context")
+    if tracing is not None:  # else nobody makes spans
+        context.run(tracing.attach, tracing.get_current())
+    return context
+
+
+def read_on(reply: Reply, context: contextvars.Context) -> None:
     """Have a worker read the reply to its end, for nobody."""
     if isinstance(reply, Growth):
         return  # its handle does so anyway
@@ -273,4 +293,4 @@ def read_on(reply: Reply) -> None:
         current_cancellation().on_cancel(reply.cancel)
         return reply
 
-    contextvars.Context().run(StreamHandle, opened)
+    context.run(StreamHandle, opened)

@@ -165,6 +165,23 @@ def test_worker_keeps_nothing_of_the_request(serve, make_client):
     assert seen == ["nothing"]
 
 
+def test_worker_goes_on_in_the_span_of_the_view():
+    """Later rounds of a run, and its tools, belong to the request that asked for them."""
+    trace = pytest.importorskip("opentelemetry.trace")
+    of_the_view = trace.NonRecordingSpan(trace.SpanContext(1, 2, is_remote=False))
+    seen = []
+
+    def chunks():
+        seen.append(trace.get_current_span())
+        yield MessageChunk("one", finish_reason="stop")
+
+    with trace.use_span(of_the_view):
+        body = response_parts(ChatStream.of(chunks()), protocol="text").body
+    joined(body)
+
+    assert [of_the_view] == seen
+
+
 def test_chunks_that_wait_are_one_piece():
     """A slow browser costs fewer writes."""
     all_there = threading.Event()
