@@ -19,6 +19,7 @@ _IDS = {
     "responses": "openai",
     "xai": "x-ai",
 }
+_UNFINISHED = ("cancelled", "error")
 
 
 class Counts(Protocol):
@@ -55,7 +56,11 @@ class _Usage:
 
 
 def price_of(
-    model: Optional[str], counts: Optional[Counts], provider: Optional[str] = None
+    model: Optional[str],
+    counts: Optional[Counts],
+    provider: Optional[str] = None,
+    *,
+    finish_reason: Optional[str] = None,
 ) -> Optional[Decimal]:
     """US dollars, by the list prices of today; None where model, counts or price are not known.
 
@@ -64,6 +69,8 @@ def price_of(
         counts: Its tokens.
         provider: Who was paid. Of several names, with commas between, it was one; if their prices
             differ nobody knows. None is the model's maker.
+        finish_reason: How it ended. The tokens of a reply that did not come to its end are those
+            that were counted at its beginning: the prompt, and next to nothing.
 
     Raises:
         ImportError: The library that knows the prices is missing.
@@ -72,7 +79,7 @@ def price_of(
         import genai_prices  # noqa: F401
     except ImportError as error:
         raise ImportError('costs need genai-prices: pip install "cloudllm-sync[cost]"') from error
-    if model is None or counts is None:
+    if model is None or counts is None or finish_reason in _UNFINISHED:
         return None
     usage = _Usage(
         counts.input_tokens,

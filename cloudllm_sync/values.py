@@ -223,7 +223,7 @@ class Message:
 
         `provider` is who was asked, as `open_client()` names it; None is the model's maker.
         """
-        return price_of(self.model, self.usage, provider)
+        return price_of(self.model, self.usage, provider, finish_reason=self.finish_reason)
 
 
 def _number(name: str, value: object, low: float, high: float, *, open_low: bool = False) -> None:

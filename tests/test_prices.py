@@ -275,6 +275,22 @@ def test_session_with_one_unknown_reply_has_no_cost():
     assert session.cost is None
 
 
+@pytest.mark.parametrize("wire", ["anthropic", "google"])
+def test_reply_that_was_stopped_has_no_cost(wire):
+    """What is counted at its beginning, the prompt and one token, is less than what is paid."""
+    kind, address, model = WIRES[wire]
+    with FakeServer(Reply("one two three", usage=USAGE, model=model)) as server:
+        with kind(model, base_url=getattr(server, address), api_key="k") as client:
+            session = LLMSession(client, partial="keep")
+            with session.stream("Hi") as stream:
+                next(stream)
+    [_, kept] = session.history
+
+    assert USAGE.input_tokens == kept.usage.input_tokens
+    assert kept.cost() is None
+    assert session.cost is None
+
+
 def test_local_model_is_not_priced_as_its_name_s_maker():
     """Who was asked wins over what the model is called."""
     usage = TokenUsage(10, 5, 15)
