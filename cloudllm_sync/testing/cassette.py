@@ -45,7 +45,9 @@ class Exchange:
     """Seconds from the request to the headers."""
     pieces: tuple[tuple[float, bytes], ...] = ()
     is_whole: bool = False
-    """Whether the end of the body was seen; else the reply was cut, or the client had enough."""
+    """Whether the end of the body was seen."""
+    is_cut: bool = False
+    """Whether the connection broke before; if neither is so, the client had enough."""
 
     @property
     def question(self) -> str:
@@ -143,6 +145,7 @@ def _shown(exchange: Exchange) -> str:
         "after_s": _json(round(exchange.after_s, 3)),
         "reply": f"[\n{reply}\n]" if reply else "[]",
         "is_whole": _json(exchange.is_whole),
+        "is_cut": _json(exchange.is_cut),
     }
     return "{\n" + ",\n".join(f'"{name}": {value}' for name, value in fields.items()) + "\n}"
 
@@ -176,6 +179,7 @@ def _exchange(fields: Mapping[str, Any]) -> Exchange:
         after_s=fields["after_s"],
         pieces=tuple((seconds, _bytes(text)) for seconds, text in fields["reply"]),
         is_whole=fields["is_whole"],
+        is_cut=fields.get("is_cut", not fields["is_whole"]),
     )
 
 

@@ -17,7 +17,7 @@ from cloudllm_sync.testing.detour import Twins, fake_keys, sent_by
 from cloudllm_sync.testing.openai_wire import error_reply
 from cloudllm_sync.testing.recorded import RecordedRequest
 from cloudllm_sync.testing.server import FakeServer
-from cloudllm_sync.testing.steps import Cut, Raw, Step, Wait
+from cloudllm_sync.testing.steps import Cut, Raw, Stall, Step, Wait
 from cloudllm_sync.transport.connections import Claim
 from cloudllm_sync.transport.http import Transport
 
@@ -112,7 +112,7 @@ def _played(exchange: Exchange, *, timed: bool) -> Raw:
             steps.append(Wait(seconds))
         steps.append(data)
     if not exchange.is_whole:
-        steps.append(Cut())
+        steps.append(Cut() if exchange.is_cut else Stall())
     return Raw(
         *steps,
         status=exchange.status,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -50,7 +51,7 @@ class _Take:
         self.after_s = 0.0
         # Written by the thread that reads the reply; exchange() takes a copy.
         self.pieces: list[tuple[float, bytes]] = []
-        self.is_whole = False
+        self.is_whole = self.is_cut = False
 
     def exchange(self) -> Exchange:
         seen = Exchange(
@@ -62,6 +63,7 @@ class _Take:
             after_s=self.after_s,
             pieces=tuple(self.pieces),
             is_whole=self.is_whole,
+            is_cut=self.is_cut,
         )
         return without_secrets(seen, self.transport.mask)
 
@@ -85,7 +87,7 @@ class Tape:
         take.after_s = answered - began
         take.headers = dict(response.headers)
         take.status = response.status_code
-        self._listen(take, response.raw, claim.response, last=answered)
+        self._listen(take, response.raw, claim, last=answered)
         return response
 
     @property
@@ -101,31 +103,35 @@ class Tape:
         with self._lock:
             return [take for take in self._takes if take.status]
 
-    def _listen(self, take: _Take, raw: Any, response: Any, *, last: float) -> None:
+    def _listen(self, take: _Take, raw: Any, claim: Claim, *, last: float) -> None:
         """Bytes leave a body by these two methods, see `transport.lines.pieces_of()`."""
 
-        def note(piece: bytes) -> None:
+        def noted(read: Callable[..., bytes], *args: Any, **options: Any) -> bytes:
             nonlocal last
-            now = self._clock()
-            take.pieces.append((now - last, piece))
-            last = now
-
-        read1 = raw.read1
-        arrived = response.arrived
+            try:
+                piece = read(*args, **options)
+            except Exception:
+                take.is_cut = not _has_had_enough(claim)
+                raise
+            if piece:
+                now = self._clock()
+                take.pieces.append((now - last, piece))
+                last = now
+            return piece
 
         def noted_read1(*args: Any, **options: Any) -> bytes:
-            piece: bytes = read1(*args, **options)
-            if piece:
-                note(piece)
-            else:
+            piece = noted(read1, *args, **options)
+            # A body without a length ends as if it were whole when a cancel shuts the connection.
+            if not piece and not _has_had_enough(claim):
                 take.is_whole = True
             return piece
 
-        def noted_arrived() -> bytes:
-            piece: bytes = arrived()
-            if piece:
-                note(piece)
-            return piece
-
+        response: Any = claim.response
+        read1, arrived = raw.read1, response.arrived
         raw.read1 = noted_read1
-        response.arrived = noted_arrived
+        response.arrived = functools.partial(noted, arrived)
+
+
+def _has_had_enough(claim: Claim) -> bool:
+    """Whether it is the client that ends the reply, by a cancel or a clock."""
+    return claim.cancellation.requested or claim.clocks.fired is not None

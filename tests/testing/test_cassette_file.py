@@ -41,9 +41,19 @@ def kept(**fields):
 
 def test_file_holds_what_was_recorded():
     """Every byte and every time, of any number of exchanges."""
-    exchanges = (EXCHANGE, attrs.evolve(EXCHANGE, status=429, pieces=(), is_whole=False))
+    refused = attrs.evolve(EXCHANGE, status=429, pieces=(), is_whole=False)
+    exchanges = (EXCHANGE, refused, attrs.evolve(refused, is_cut=True))
 
     assert exchanges == loaded(dumped(exchanges))
+
+
+def test_file_from_before_replies_could_be_left_is_read():
+    """What was not whole in it was cut."""
+    written = dumped([attrs.evolve(EXCHANGE, is_whole=False)])
+    before = written.replace(b',\n"is_cut": false', b"")
+
+    assert written != before
+    assert loaded(before)[0].is_cut
 
 
 @pytest.mark.parametrize(

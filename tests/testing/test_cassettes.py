@@ -302,6 +302,55 @@ def test_reply_that_the_client_left_is_recorded_as_far_as_it_came(record, replay
     replayed.assert_outcomes(passed=1)
 
 
+@pytest.mark.parametrize("framing", ["chunked", "close"])
+def test_reply_that_was_cancelled_waits_for_the_cancel(record, replay, framing):
+    """The stop button of a page: its request comes when the provider has said what it will say."""
+    source = """
+        import os
+        import threading
+        import pytest
+        from cloudllm_sync import OpenAIClient, StreamCancelled
+
+        @pytest.mark.cassette
+        def test_it():
+            with OpenAIClient("gpt-5", base_url=os.environ["PROVIDER"] + "/v1") as client:
+                began = threading.Event()
+                handle = client.start_message_stream("Hi", on_chunk=lambda chunk: began.set())
+                assert began.wait(5)
+                assert not handle.join(0.1)
+                handle.cancel()
+                assert isinstance(handle.exception(5), StreamCancelled)
+    """
+    silent = Reply("Hello there", after={2: WaitFor(threading.Event())}, framing=framing)
+
+    recorded, _ = record(source, silent)
+    replayed = replay()
+
+    recorded.assert_outcomes(passed=1)
+    replayed.assert_outcomes(passed=1)
+
+
+def test_reply_that_fell_silent_is_silent_again(record, replay):
+    """What the application does about it is the test."""
+    source = """
+        import pytest
+        from app import answer
+        from cloudllm_sync import RequestTimeoutError, Timeouts
+
+        @pytest.mark.cassette
+        def test_it():
+            with pytest.raises(RequestTimeoutError) as caught:
+                answer("Hi", timeouts=Timeouts(idle_s=0.1))
+            assert caught.value.partial.content == "Hello"
+    """
+
+    recorded, _ = record(source, Reply("Hello there", after={2: WaitFor(threading.Event())}))
+    replayed = replay()
+
+    recorded.assert_outcomes(passed=1)
+    replayed.assert_outcomes(passed=1)
+
+
 def test_changed_request_fails_with_what_changed(record, replay):
     """Although the application hides the error, and the test looks at nothing else."""
     source = """
