@@ -8,10 +8,9 @@ from typing import Any
 
 import attrs
 
+from cloudllm_sync.transport.credentials import SECRET_HEADER
+
 __all__ = ["Headers", "RecordedRequest", "RequestHead", "parse_head"]
-
-
-_SECRET = frozenset({"api-key", "authorization", "x-api-key", "x-goog-api-key"})
 
 
 class Headers(Mapping[str, str]):
@@ -37,7 +36,10 @@ class Headers(Mapping[str, str]):
 
     def __repr__(self) -> str:
         # Failed assertions print it, and the key may be a real one.
-        shown = {name: "***" if name in _SECRET else value for name, value in self._fields.items()}
+        shown = {
+            name: "***" if SECRET_HEADER.search(name) else value
+            for name, value in self._fields.items()
+        }
         return f"Headers({shown!r})"
 
 

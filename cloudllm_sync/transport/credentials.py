@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from cloudllm_sync.errors import ConfigurationError, ContextLengthError
 
-__all__ = ["ApiKey", "Secrets", "hides_arguments", "mask_urls"]
+__all__ = ["SECRET_HEADER", "ApiKey", "Secrets", "hides_arguments", "mask_urls"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -20,7 +20,8 @@ _MASK = "***"
 _SHORTEST_KEY = 8
 # A key that was cut off, with the text around it say, is known by its beginning.
 _BEGINNING = 12
-_SECRET_HEADER = re.compile("auth|cookie|token|secret|key|password", re.IGNORECASE)
+SECRET_HEADER = re.compile("auth|cookie|token|secret|key|password", re.IGNORECASE)
+"""Found in the names of headers that nobody may see."""
 _QUOTES = "\"'`"
 # A character as a URL, JSON or HTML may write it, or any other.
 _CHARACTER = re.compile(
@@ -85,7 +86,7 @@ class Secrets:
         """
         values = set()
         for name, value in headers.items():
-            if _SECRET_HEADER.search(name):
+            if SECRET_HEADER.search(name):
                 values |= {value, *re.split(r"[\s;,=]+", value)}  # `Bearer KEY`, `a=1; b=2`
         for proxy in proxies.values():
             password = _password_in(proxy)
