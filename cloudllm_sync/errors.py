@@ -238,6 +238,13 @@ class CommitConflictError(StoreError):
     """Somebody else changed the conversation during the turn."""
 
 
+def cancelled_by(cause: Optional[BaseException], what: str) -> StreamCancelled:
+    """What a reader gets whose reply was ended by something that is no failure of the reply."""
+    error = StreamCancelled(what)
+    error.__cause__ = cause
+    return error
+
+
 def with_context(error: CloudLLMError, **fields: Any) -> CloudLLMError:
     """The same error, with those fields set that were still empty."""
     for name, value in fields.items():

@@ -19,7 +19,7 @@ from cloudllm_sync.clients.provider import Provider
 from cloudllm_sync.clients.wrapper import Messages
 from cloudllm_sync.codecs import ChatRequest, Codec, WireRequest
 from cloudllm_sync.codecs.conversation import as_messages, as_tools
-from cloudllm_sync.errors import APIError, CloudLLMError, ConfigurationError, StreamCancelled
+from cloudllm_sync.errors import APIError, CloudLLMError, ConfigurationError, cancelled_by
 from cloudllm_sync.streaming.handle import OnChunk, OnError, OnFinish, StreamHandle
 from cloudllm_sync.streaming.observer import CallInfo, Observer, notify
 from cloudllm_sync.streaming.sources import ReplySource
@@ -289,8 +289,7 @@ class Client(ManyAtOnce):
             notify(self._observers, lambda observer: observer.on_error(info, failure))
             raise
         except BaseException as cause:
-            stopped = StreamCancelled(f"opening it was interrupted by {type(cause).__name__}")
-            stopped.__cause__ = cause
+            stopped = cancelled_by(cause, f"opening it was interrupted by {type(cause).__name__}")
             notify(self._observers, lambda observer: observer.on_error(info, stopped))
             raise
         source = ReplySource(call, self._codec.decoder, self.provider_name)

@@ -18,6 +18,7 @@ from cloudllm_sync.errors import (
     ConfigurationError,
     StreamCancelled,
     ToolRoundsError,
+    cancelled_by,
 )
 from cloudllm_sync.session.arguments import Said
 from cloudllm_sync.session.conversation import Conversation, Wish
@@ -269,8 +270,7 @@ class _Rounds:
             raise
         except BaseException as cause:
             # Ctrl-C in a store: whether the turn was kept is the store's to say, not to do again.
-            self.error = StreamCancelled("the run was interrupted while it was being kept")
-            self.error.__cause__ = cause
+            self.error = cancelled_by(cause, "the run was interrupted while it was being kept")
             raise
         self.messages = (*self.messages, self._reply)
         self.message = self._reply
@@ -280,9 +280,7 @@ class _Rounds:
         if self.is_over:
             return
         if not isinstance(error, CloudLLMError):
-            cause = error
-            error = StreamCancelled(f"the run was interrupted by {type(cause).__name__}")
-            error.__cause__ = cause
+            error = cancelled_by(error, f"the run was interrupted by {type(error).__name__}")
         self.error = error
         if error.partial is None and self.partial.content:
             error.partial = self.partial

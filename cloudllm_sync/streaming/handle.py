@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Callable, NoReturn, Optional, Protocol
 
 from cloudllm_sync.codecs.accumulator import Accumulator
-from cloudllm_sync.errors import CloudLLMError, StreamCancelled
+from cloudllm_sync.errors import CloudLLMError, StreamCancelled, cancelled_by
 from cloudllm_sync.transport.cancellation import Cancellation, using
 from cloudllm_sync.transport.clocks import as_seconds, as_wait
 from cloudllm_sync.transport.forks import renew_in_children
@@ -251,8 +251,7 @@ class StreamHandle:
             self._error = error
         except BaseException as error:
             # A client of a user's own may raise anything; on_error is called all the same.
-            self._error = StreamCancelled(f"reading the reply raised {type(error).__name__}")
-            self._error.__cause__ = error
+            self._error = cancelled_by(error, f"reading the reply raised {type(error).__name__}")
 
     def _wake_watchers(self) -> None:
         for wake in self._watchers:

@@ -19,6 +19,7 @@ from cloudllm_sync.errors import (
     StreamCancelled,
     StreamError,
     StreamInterrupted,
+    cancelled_by,
 )
 from cloudllm_sync.streaming.observer import CallInfo, Observer, notify, notify_end
 from cloudllm_sync.streaming.readings import TextOf, objects_of
@@ -363,8 +364,7 @@ class ChatStream(Iterator[MessageChunk]):
             raise
         except BaseException as cause:
             # Ctrl-C in a store: whether the turn was kept is the store's to say, not to do again.
-            self._error = StreamCancelled("the reply was interrupted while it was being kept")
-            self._error.__cause__ = cause
+            self._error = cancelled_by(cause, "the reply was interrupted while it was being kept")
             self._tell(None, self._error)
             raise
         self._message = message
@@ -393,9 +393,7 @@ class ChatStream(Iterator[MessageChunk]):
 
     def _fail_for(self, cause: BaseException) -> None:
         """Something that is no failure of the reply, Ctrl-C say, ended the reading."""
-        error = StreamCancelled(f"the reader was interrupted by {type(cause).__name__}")
-        error.__cause__ = cause
-        self._fail(error)
+        self._fail(cancelled_by(cause, f"the reader was interrupted by {type(cause).__name__}"))
 
     def _tell(self, message: Message | None, error: CloudLLMError | None) -> None:
         if self._info is not None:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from typing import Callable, Optional
 
-from cloudllm_sync.errors import StreamCancelled
+from cloudllm_sync.errors import StreamCancelled, cancelled_by
 from cloudllm_sync.transport.forks import renew_in_children
 
 __all__ = ["Cancellation", "current_cancellation", "using"]
@@ -62,9 +62,7 @@ class Cancellation:
 
     def error(self) -> StreamCancelled:
         """What the one who waited is to raise."""
-        error = StreamCancelled("the reply was cancelled")
-        error.__cause__ = self.cause
-        return error
+        return cancelled_by(self.cause, "the reply was cancelled")
 
     def check(self) -> None:
         """Raise StreamCancelled if the end was asked for."""

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from typing import Callable, Optional, Protocol, Union
 
-from cloudllm_sync.errors import CloudLLMError, StreamCancelled
+from cloudllm_sync.errors import CloudLLMError, cancelled_by
 from cloudllm_sync.streaming.growth import Growth
 from cloudllm_sync.streaming.handle import Reply, StreamHandle, live_replies
 from cloudllm_sync.streaming.stream import ChatStream
@@ -220,7 +220,7 @@ class OwnReading:
         self._end()
         if not isinstance(error, CloudLLMError):
             _log.error("reading a reply raised", exc_info=error)
-            error = StreamCancelled(f"reading the reply raised {type(error).__name__}")
+            error = cancelled_by(error, f"reading the reply raised {type(error).__name__}")
         return self._encoder.error(error)
 
     def _end(self) -> None:

@@ -127,7 +127,7 @@ def test_locks_that_were_held_do_not_hold_the_child(serve, make_client):
         conversation.ledger.store._lock,
         leases._keeper._changed,
         forks._lock,
-        handle_module._live._lock,
+        handle_module.live_replies._lock,
     ]
     with held_by_another_thread(*held):
         code = in_child(lambda: session.ask("hi").content == "well")
