@@ -16,6 +16,8 @@ def main() -> None:
     gc.disable()
     try:
         from cloudllm_sync.cli.commands import cloudllm
+    except KeyboardInterrupt:
+        sys.exit(130)
     except ImportError as error:
         if error.name not in _OF_THE_EXTRA:
             raise

@@ -11,7 +11,7 @@ import click
 from cloudllm_sync.attachments import Attachment
 from cloudllm_sync.cli.choosing import model_option, opened_client
 from cloudllm_sync.cli.display import JSONLines, Plain, Shown, is_terminal, show
-from cloudllm_sync.cli.exits import leave_by, telling_errors
+from cloudllm_sync.cli.exits import leave_by
 from cloudllm_sync.clients.client import Client
 from cloudllm_sync.streaming.stream import ChatStream
 from cloudllm_sync.values import ChatOptions, Message, Role
@@ -52,7 +52,7 @@ def command(
     question = _question(words)
     attachments = tuple(map(_attachment, attach))
     options = _options(given)
-    with telling_errors(), opened_client(model) as client:
+    with opened_client(model) as client:
         if session is None:
             messages = [Message(Role.SYSTEM, system)] if system else []
             messages.append(Message(Role.USER, question, attachments=attachments))

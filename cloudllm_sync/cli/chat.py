@@ -12,7 +12,7 @@ from cloudllm_sync.cli.chat_commands import Commands
 from cloudllm_sync.cli.choosing import model_option, opened_client
 from cloudllm_sync.cli.conversing import Conversing
 from cloudllm_sync.cli.display import Plain, is_terminal, show
-from cloudllm_sync.cli.exits import complain, telling_errors
+from cloudllm_sync.cli.exits import complain
 from cloudllm_sync.errors import CloudLLMError
 from cloudllm_sync.streaming.stream import ChatStream
 
@@ -55,7 +55,7 @@ def run_chat(
 ) -> None:
     """Read, ask and print until the input ends."""
     reads_along = sys.stdin is not None and sys.stdin.isatty()
-    with telling_errors(), opened_client(model, may_ask=reads_along) as client:
+    with opened_client(model, may_ask=reads_along) as client:
         with contextlib.closing(Conversing(client, system=system, max_tokens=max_tokens)) as talk:
             if session is not None:
                 talk.load(session)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from typing import Optional
+from typing import Any, Optional
 
 import click
 
 import cloudllm_sync
+from cloudllm_sync.cli.exits import telling_errors
 
 __all__ = ["cloudllm"]
 
@@ -35,6 +36,10 @@ class _Commands(click.Group):
             return None
         command: click.Command = importlib.import_module(found[0]).command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with telling_errors():
+            return super().invoke(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -57,10 +57,18 @@ def telling_errors() -> Iterator[None]:
     except CloudLLMError as error:
         complain(f"{type(error).__name__}: {error}")
         leave_by(code_of(error))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.Abort):
         complain("stopped")
         leave_by(_CTRL_C)
     except BrokenPipeError:
-        # What the interpreter flushes at its end has nowhere to go, either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()
         leave_by(_NOBODY_READS)
+    except OSError as error:  # of the output: a full disk, say
+        complain(f"{type(error).__name__}: {error}")
+        _give_up_output()
+        leave_by(1)
+
+
+def _give_up_output() -> None:
+    """What the interpreter flushes at its end has nowhere to go, either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,7 +10,6 @@ from typing import Optional
 import click
 
 from cloudllm_sync.cli.choosing import DEFAULTS, ollama_models
-from cloudllm_sync.cli.exits import telling_errors
 from cloudllm_sync.clients.client import Client
 from cloudllm_sync.clients.registry import KnownProvider, known_providers
 from cloudllm_sync.errors import ConfigurationError
@@ -28,11 +27,10 @@ def command(provider: Optional[str]) -> None:
 
     Any other model is taken as it is written: lists grow old.
     """
-    with telling_errors():
-        if provider is None:
-            _list_providers()
-        else:
-            click.echo("\n".join(f"{provider}:{model}" for model in _models_of(provider.lower())))
+    if provider is None:
+        _list_providers()
+    else:
+        click.echo("\n".join(f"{provider}:{model}" for model in _models_of(provider.lower())))
 
 
 def _list_providers() -> None:

@@ -10,7 +10,7 @@ import click
 
 from cloudllm_sync.cli.conversations import opened_store
 from cloudllm_sync.cli.display import printable
-from cloudllm_sync.cli.exits import complain, leave_by, telling_errors
+from cloudllm_sync.cli.exits import complain, leave_by
 from cloudllm_sync.session.stores import SessionInfo
 from cloudllm_sync.values import Role
 
@@ -25,37 +25,34 @@ def command(context: click.Context) -> None:
     """List the conversations that are kept, the latest first."""
     if context.invoked_subcommand is not None:
         return
-    with telling_errors():
-        for info in sorted(_all(), key=lambda info: info.updated_at, reverse=True):
-            when = dt.datetime.fromtimestamp(info.updated_at).strftime("%Y-%m-%d %H:%M")
-            tokens = info.usage.total_tokens
-            click.echo(f"{when}  {info.length:4} messages  {tokens:7} tokens  {info.session_id}")
+    for info in sorted(_all(), key=lambda info: info.updated_at, reverse=True):
+        when = dt.datetime.fromtimestamp(info.updated_at).strftime("%Y-%m-%d %H:%M")
+        tokens = info.usage.total_tokens
+        click.echo(f"{when}  {info.length:4} messages  {tokens:7} tokens  {info.session_id}")
 
 
 @command.command("show")
 @click.argument("name")
 def show(name: str) -> None:
     """Print a conversation."""
-    with telling_errors():
-        stored = opened_store().load(name)
-        if not stored.version:
-            _unknown(name)
-        for message in stored.messages:
-            if message.role in (Role.USER, Role.ASSISTANT):
-                text = printable(message.content) if sys.stdout.isatty() else message.content
-                click.echo(f"{message.role.value}: {text}\n")
+    stored = opened_store().load(name)
+    if not stored.version:
+        _unknown(name)
+    for message in stored.messages:
+        if message.role in (Role.USER, Role.ASSISTANT):
+            text = printable(message.content) if sys.stdout.isatty() else message.content
+            click.echo(f"{message.role.value}: {text}\n")
 
 
 @command.command("delete")
 @click.argument("names", nargs=-1, required=True)
 def delete(names: tuple[str, ...]) -> None:
     """Forget conversations."""
-    with telling_errors():
-        store = opened_store()
-        for name in names:
-            if not store.load(name, newest=1).version:
-                _unknown(name)
-            store.delete(name)
+    store = opened_store()
+    for name in names:
+        if not store.load(name, newest=1).version:
+            _unknown(name)
+        store.delete(name)
 
 
 @command.command("export")
@@ -63,16 +60,14 @@ def delete(names: tuple[str, ...]) -> None:
 @click.option("--prefix", default="", help="Only those whose names begin so.")
 def export(path: str, prefix: str) -> None:
     """Write them to a file, as JSON lines."""
-    with telling_errors():
-        click.echo(f"{opened_store().export(path, prefix=prefix)} written")
+    click.echo(f"{opened_store().export(path, prefix=prefix)} written")
 
 
 @command.command("import")
 @click.argument("path")
 def import_(path: str) -> None:
     """Read what `export` wrote."""
-    with telling_errors():
-        click.echo(f"{opened_store().import_(path)} read")
+    click.echo(f"{opened_store().import_(path)} read")
 
 
 def _all() -> list[SessionInfo]:

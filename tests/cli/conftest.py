@@ -21,6 +21,11 @@ from cloudllm_sync.cli.commands import cloudllm
 from cloudllm_sync.testing import FakeServer
 
 ROOT = pathlib.Path(__file__).parents[2]
+PIPES = {
+    "stdin": subprocess.DEVNULL,
+    "stdout": subprocess.PIPE,
+    "stderr": subprocess.PIPE,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -59,11 +64,8 @@ def start():
     def start(*arguments, **options):
         process = subprocess.Popen(
             [sys.executable, "-m", "cloudllm_sync.cli", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            **options,
+            **{**PIPES, **options},
         )
         started.append(process)
         return process

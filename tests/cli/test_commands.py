@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import io
+import os
 
+import click
 import pytest
 
+from cloudllm_sync.cli import chat
 from cloudllm_sync.cli.choosing import DEFAULTS
 from cloudllm_sync.cli.commands import cloudllm
 from cloudllm_sync.cli.exits import EXIT_CODES
 from cloudllm_sync.clients.registry import known_providers
 from cloudllm_sync.testing import FakeServer
+
+PATIENCE_S = 30
 
 
 def test_every_command_has_help(run):
@@ -144,6 +150,65 @@ def test_fake_server_says_that_its_port_is_taken(run):
 
     assert 1 == code
     assert f"port {port} cannot be had" in printed
+
+
+class Interrupted(io.BytesIO):
+    """What is read while Ctrl-C is pressed."""
+
+    def read1(self, size=-1):
+        raise KeyboardInterrupt
+
+    read = readinto = readline = read1
+
+
+@pytest.mark.parametrize("command", ["ask", "chat"])
+def test_ctrl_c_while_input_is_read_ends_it_by_130(run, server, model, command):
+    """Not only while a reply comes."""
+    printed, code = run(command, "-m", model, input=io.BufferedReader(Interrupted()))
+
+    assert 130 == code
+    assert "Aborted" not in printed
+
+
+def test_ctrl_c_at_a_question_ends_it_by_130(run, monkeypatch):
+    """Whether to talk to the embedded server, say."""
+    monkeypatch.setattr(chat, "run_chat", lambda *_, **__: click.confirm("Now?"))
+
+    assert 130 == run("chat", input=io.BufferedReader(Interrupted()))[1]
+
+
+def test_ctrl_c_at_the_start_ends_it_by_130(start, monkeypatch, tmp_path):
+    """While modules are loaded."""
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    process = start("ask", "Hi")
+
+    assert ((b"", b""), 130) == (process.communicate(timeout=PATIENCE_S), process.returncode)
+
+
+@pytest.mark.parametrize("arguments", [["doctor", "--asgi"], ["fake-server"], ["models"]])
+def test_nobody_who_reads_ends_every_command(start, arguments):
+    """As ask does: by 141, so that it is not taken for what doctor has found."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    process = start(*arguments, stdout=writes)
+    os.close(writes)
+
+    assert (141, b"") == (process.wait(PATIENCE_S), process.stderr.read())
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a disk that is full")
+@pytest.mark.parametrize("arguments", [["ask", "Hi"], ["ask", "--json", "Hi"], ["models"]])
+def test_output_that_cannot_be_written_is_said_in_words(start, monkeypatch, model, arguments):
+    """As on a disk that is full."""
+    monkeypatch.setenv("CLOUDLLM_MODEL", model)
+    with open("/dev/full", "wb") as full:
+        process = start(*arguments, stdout=full)
+    said = process.stderr.read()
+
+    assert 1 == process.wait(PATIENCE_S)
+    assert b"No space left" in said
+    assert b"Traceback" not in said
 
 
 def test_exit_codes_are_written_down(run):
