@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import sys
 
 __all__ = ["main"]
@@ -14,6 +15,7 @@ def main() -> None:
     """Run `cloudllm`; what console scripts call."""
     # Imports make many objects and no garbage: looking for it is a twelfth of what a start costs.
     gc.disable()
+    _take_any_text()
     try:
         from cloudllm_sync.cli.commands import cloudllm
     except KeyboardInterrupt:
@@ -23,3 +25,10 @@ def main() -> None:
             raise
         sys.exit('the command line needs an extra: pip install "cloudllm-sync[cli]"')
     cloudllm(prog_name="cloudllm")
+
+
+def _take_any_text() -> None:
+    """What is piped in need not be of the locale's encoding, nor need that know all characters."""
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")

@@ -126,5 +126,6 @@ class JSONLines:
             self._write({"error": {"type": type(error).__name__, "message": str(error)}})
 
     def _write(self, line: dict[str, Any]) -> None:
-        sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+        is_utf_8 = sys.stdout.encoding.lower().replace("_", "-") == "utf-8"
+        sys.stdout.write(json.dumps(line, ensure_ascii=not is_utf_8) + "\n")
         sys.stdout.flush()

@@ -171,6 +171,31 @@ def test_session_goes_on(run, server, model):
     assert [("user", "One"), ("assistant", "Hello there."), ("user", "Two")] == asked(server)
 
 
+def test_what_is_piped_in_may_be_any_bytes(start, server, model, tmp_path):
+    """As a diff of a file in Latin-1 has them."""
+    (tmp_path / "diff").write_bytes(b"-caf\xe9\n")
+    with open(tmp_path / "diff", "rb") as piped:
+        process = start("ask", "-m", model, "Hi", stdin=piped)
+
+    assert 0 == process.wait(PATIENCE_S)
+    assert [("user", "Hi\n\n-caf\ufffd")] == asked(server)
+
+
+@pytest.mark.parametrize(
+    ("given", "printed"),
+    [([], b"caf? ?\n"), (["--json"], b'{"content": "caf\\u00e9 \\ud83d\\ude00"}\n')],
+    ids=["text", "json"],
+)
+def test_output_need_not_be_utf_8(start, server, model, monkeypatch, given, printed):
+    """As in a pipe on Windows: what it cannot hold is a question mark, in JSON an escape."""
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    server.add(Reply(["caf\xe9 \U0001f600"]))
+    process = start("ask", "-m", model, *given, "Hi")
+
+    assert printed == process.stdout.readline()
+    assert 0 == process.wait(PATIENCE_S)
+
+
 def test_ctrl_c_ends_it(start, server, model):
     """By 130, as shells have it, with what had come."""
     server.add(Raw(*WORDS[:3], WaitFor(threading.Event())))
