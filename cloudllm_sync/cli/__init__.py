@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import os
 import sys
 
 __all__ = ["main"]
@@ -29,6 +30,8 @@ def main() -> None:
 
 def _take_any_text() -> None:
     """What is piped in need not be of the locale's encoding, nor need that know all characters."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  it stays open
     for stream in (sys.stdin, sys.stdout):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import threading
 
@@ -194,6 +195,13 @@ def test_output_need_not_be_utf_8(start, server, model, monkeypatch, given, prin
 
     assert printed == process.stdout.readline()
     assert 0 == process.wait(PATIENCE_S)
+
+
+def test_closed_output_is_no_error(start, server, model):
+    """As `cloudllm ask ... >&-` has it, for the sake of `-s`."""
+    process = start("ask", "-m", model, "Hi", preexec_fn=lambda: os.close(1))
+
+    assert (0, b"") == (process.wait(PATIENCE_S), process.stderr.read())
 
 
 def test_ctrl_c_ends_it(start, server, model):
