@@ -100,6 +100,31 @@ def test_retry_asks_again_what_failed(converse, server, model):
     assert ["Hi"] == asked(server)
 
 
+def test_retry_that_fails_forgets_nothing(converse, run, server, model, tmp_path):
+    """Neither the reply that was there, nor the picture that had been asked about."""
+    picture = tmp_path / "dot.png"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(20))
+    run("ask", "-m", model, "-s", "trip", "-a", str(picture), "What?")
+    server.add(error_reply(400, "no"), error_reply(400, "no"), Reply("A dot."))
+    converse("/retry", model=model, session="trip")
+    failed = run("sessions", "show", "trip")[0]
+    converse("/retry", "/retry", model=model, session="trip")
+
+    assert "user: What?\n\nassistant: Hello there.\n\n" == failed
+    assert "user: What?\n\nassistant: A dot.\n\n" == run("sessions", "show", "trip")[0]
+    assert {str(server.requests[0].json["messages"])} == {
+        str(request.json["messages"]) for request in server.requests
+    }
+
+
+def test_retry_of_what_was_answered_before_forgets_nothing(converse, server, model):
+    """The same words may be said again, and fail then."""
+    server.add(Reply("One."), error_reply(400, "no"), Reply("Two."), Reply("Three."))
+    converse("Go on", "Go on", "/retry", "/retry", model=model)
+
+    assert ["Go on", "One.", "Go on"] == asked(server)
+
+
 def test_demo_begins_a_chat(converse, run, monkeypatch):
     """Whoever has no key is offered it."""
     monkeypatch.setattr(choosing.click, "confirm", lambda *_, **__: True)
