@@ -9,7 +9,7 @@ import click
 from cloudllm_sync.cli.conversations import opened_store
 from cloudllm_sync.cli.conversing import Conversing
 from cloudllm_sync.cli.display import printable
-from cloudllm_sync.errors import ConfigurationError
+from cloudllm_sync.errors import ConfigurationError, StoreError
 from cloudllm_sync.streaming.stream import ChatStream
 from cloudllm_sync.values import Role, TokenUsage
 
@@ -63,7 +63,7 @@ class Commands:
             return None
         try:
             return known(rest.strip())
-        except ConfigurationError as error:
+        except (ConfigurationError, StoreError) as error:
             click.echo(f"[{error}]")
             return None
 

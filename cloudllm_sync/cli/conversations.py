@@ -8,7 +8,7 @@ import pathlib
 
 import platformdirs
 
-from cloudllm_sync.cli.exits import complain, leave_by
+from cloudllm_sync.errors import StoreError
 from cloudllm_sync.session.stores.sqlite import SQLiteStore
 
 __all__ = ["FOLDER_VARIABLE", "opened_store"]
@@ -17,14 +17,18 @@ FOLDER_VARIABLE = "CLOUDLLM_DATA"
 
 
 def opened_store() -> SQLiteStore:
-    """The store, in a folder that nobody else may read."""
+    """The store, in a folder that nobody else may read.
+
+    Raises:
+        StoreError: It cannot be opened.
+    """
     given = os.environ.get(FOLDER_VARIABLE)
     folder = pathlib.Path(given or platformdirs.user_data_dir("cloudllm", appauthor=False))
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        complain(f"no folder for conversations at {folder}: {error.strerror}")
-        leave_by(1)
+        complaint = f"no folder for conversations at {str(folder)!r}: {error.strerror}"
+        raise StoreError(complaint) from error
     path = folder / "conversations.db"
     with contextlib.suppress(OSError):  # the store says better what is wrong
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))

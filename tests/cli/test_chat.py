@@ -91,6 +91,16 @@ def test_chat_that_is_kept_goes_on(converse, server, model):
     assert ["Hi", "Hello there.", "More"] == asked(server)
 
 
+def test_chat_that_cannot_be_kept_goes_on(converse, server, model, monkeypatch, tmp_path):
+    """It is in memory alone, and would be lost."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CLOUDLLM_DATA", str(tmp_path / "file"))
+    printed = converse("Hi", "/save trip", "More", model=model)
+
+    assert f"[no folder for conversations at '{tmp_path / 'file'}'" in printed
+    assert ["Hi", "Hello there.", "More"] == asked(server)
+
+
 def test_retry_asks_again_what_failed(converse, server, model):
     """Nothing of the failed turn is in the history."""
     server.add(error_reply(400, "no"), Raw(*WORDS[:3]), Reply("fine"))
