@@ -8,7 +8,7 @@ import click
 
 from cloudllm_sync.cli.conversations import opened_store
 from cloudllm_sync.cli.conversing import Conversing
-from cloudllm_sync.cli.display import printable
+from cloudllm_sync.cli.printable import printable
 from cloudllm_sync.errors import ConfigurationError, StoreError
 from cloudllm_sync.streaming.stream import ChatStream
 from cloudllm_sync.values import Role, TokenUsage

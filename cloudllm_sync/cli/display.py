@@ -8,14 +8,13 @@ import sys
 from typing import Any, Protocol
 
 from cloudllm_sync.cli.exits import complain
+from cloudllm_sync.cli.printable import printable
 from cloudllm_sync.errors import CloudLLMError
 from cloudllm_sync.streaming.stream import ChatStream
 from cloudllm_sync.values import Message, MessageChunk
 
-__all__ = ["JSONLines", "Plain", "Shown", "is_terminal", "printable", "show"]
+__all__ = ["JSONLines", "Plain", "Shown", "is_terminal", "show"]
 
-# A model could move the cursor, or write what the terminal obeys.
-_CONTROLS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)))
 _NOTES = {
     "length": "the reply is cut: the model wrote as much as it may",
     "content_filter": "the provider's filter ended the reply",
@@ -38,11 +37,6 @@ class Shown(Protocol):
 def is_terminal() -> bool:
     """Whether somebody reads along, on a terminal that can draw."""
     return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-
-
-def printable(text: str) -> str:
-    """The text without what a terminal would obey."""
-    return text.translate(_CONTROLS)
 
 
 def show(stream: ChatStream, shown: Shown) -> Message:

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+from cloudllm_sync.cli.printable import printable
 from cloudllm_sync.errors import (
     AuthenticationError,
     CloudLLMError,
@@ -40,8 +41,8 @@ def code_of(error: CloudLLMError) -> int:
 
 
 def complain(words: str) -> None:
-    """Say it where it does not mix with the reply."""
-    click.echo(f"cloudllm: {words}", err=True)
+    """Say it where it does not mix with the reply. It may quote what a server wrote."""
+    click.echo(f"cloudllm: {printable(words)}", err=True)
 
 
 def leave_by(code: int) -> NoReturn:

@@ -12,7 +12,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from cloudllm_sync.cli.blocks import Blocks
-from cloudllm_sync.cli.display import printable
+from cloudllm_sync.cli.printable import printable
 from cloudllm_sync.values import Message, MessageChunk
 
 __all__ = ["OnTerminal"]

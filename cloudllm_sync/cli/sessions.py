@@ -9,8 +9,8 @@ from typing import Optional
 import click
 
 from cloudllm_sync.cli.conversations import opened_store
-from cloudllm_sync.cli.display import printable
 from cloudllm_sync.cli.exits import complain, leave_by
+from cloudllm_sync.cli.printable import printable
 from cloudllm_sync.session.stores import SessionInfo
 from cloudllm_sync.values import Role
 

@@ -111,6 +111,13 @@ def test_exit_code_tells_how_it_ended(run, server, model, answer, code, said):
     assert "Traceback" not in printed
 
 
+def test_what_a_terminal_would_obey_is_not_in_errors(run, server, model):
+    """A server's words are as strange as a model's."""
+    server.add(error_reply(400, "be\x1b[2Jfore \x1b]0;title\x07after"))
+
+    assert "be[2Jfore ]0;titleafter\n" in run("ask", "-m", model, "Hi")[0]
+
+
 def test_server_that_is_not_there_is_5(run):
     """The retries take a second or two."""
     printed, code = run("ask", "-m", "custom:m@http://127.0.0.1:9/v1", "Hi")
