@@ -7,12 +7,12 @@ from typing import Optional
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
-from rich.markdown import Markdown
 from rich.segment import Segment
 from rich.text import Text
 
 from cloudllm_sync.cli.blocks import Blocks
 from cloudllm_sync.cli.printable import printable
+from cloudllm_sync.cli.whole_markdown import WholeMarkdown
 from cloudllm_sync.values import Message, MessageChunk
 
 __all__ = ["OnTerminal"]
@@ -89,7 +89,7 @@ class OnTerminal:
         self._blocks = Blocks()
 
     def _rendered(self, block: str) -> RenderableType:
-        return Text(block, style="dim") if self._is_reasoning else Markdown(block)
+        return Text(block, style="dim") if self._is_reasoning else WholeMarkdown(block)
 
     def _print(self, block: str) -> None:
         self._take_back()

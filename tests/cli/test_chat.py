@@ -192,6 +192,27 @@ def test_blocks_are_printed_in_order():
     assert "*" not in text
 
 
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("A List<String>, <b>bold</b>", "A List<String>, <b>bold</b>"),
+        ("<div>\nhere\n</div>", "<div> here </div>"),
+        ("<!-- why -->", "<!-- why -->"),
+        ("A [word][1]\n\n[1]: https://a.example", "A [word][1]\n\n[1]: https://a.example"),
+        ("A claim[^1].\n\n[^1]: Its source", "A claim[^1].\n\n[^1]: Its source"),
+        ("[word](https://a.example)", "word (https://a.example)"),
+        ("<https://a.example>", "<https://a.example>"),
+        ("![dot](https://a.example)", "!dot (https://a.example)"),
+        ("~~old~~ \\*new\\* &amp;", "old *new* &"),
+    ],
+)
+def test_nothing_that_was_written_is_left_out(text, lines):
+    """HTML, definitions and addresses are text, too."""
+    printed = drawn(MessageChunk(text)).rpartition("\x1b[2K")[2]
+
+    assert lines == "\n".join(line.rstrip() for line in printed.splitlines())
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_what_is_open_at_the_end_is_printed(fails):
     """However it ends; and the cursor is there again."""
