@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from markdown_it import MarkdownIt
-from rich.markdown import Markdown
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.markdown import Markdown, TableElement
+from rich.table import Table
 
 __all__ = ["WholeMarkdown"]
 
 # Rich leaves out, or draws without their address, what these rules find.
 _LEFT_AS_WRITTEN = ("reference", "autolink", "image")
+
+
+class _WholeTable(TableElement):
+    """A table whose words are folded where a column is too narrow, in place of being cut."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for table in super().__rich_console__(console, options):
+            if isinstance(table, Table):
+                for column in table.columns:
+                    column.overflow = "fold"
+            yield table
 
 
 class WholeMarkdown(Markdown):
@@ -18,6 +31,8 @@ class WholeMarkdown(Markdown):
     blocks. A link's address is drawn, too: not all terminals show it otherwise, and whoever clicks
     should see it.
     """
+
+    elements = {**Markdown.elements, "table_open": _WholeTable}
 
     def __init__(self, block: str) -> None:
         super().__init__("", hyperlinks=False)

@@ -213,6 +213,17 @@ def test_nothing_that_was_written_is_left_out(text, lines):
     assert lines == "\n".join(line.rstrip() for line in printed.splitlines())
 
 
+def test_words_of_a_table_are_folded():
+    """Four columns are too many for forty places."""
+    cells = ["max_output_tokens", "int", "none", "How long a reply may be at most"]
+    row = f"| {' | '.join(cells)} |\n"
+    printed = drawn(MessageChunk(f"{row}|---|---|---|---|\n{row}")).rpartition("\x1b[2K")[2]
+
+    assert sorted("".join(2 * cells).replace(" ", "")) == sorted(
+        "".join(printed.replace("━", "").replace("─", "").split())
+    )
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_what_is_open_at_the_end_is_printed(fails):
     """However it ends; and the cursor is there again."""
