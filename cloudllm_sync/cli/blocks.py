@@ -16,12 +16,22 @@ class Blocks:
         self._open = ""
         self._looked = 0  # up to here whole lines have been looked at
         self._fence = ""  # that the open block stands in
+        self._fence_line = ""  # with the language
         self._blank_at = -1  # where the open block ends, if what follows is a new one
 
     @property
     def open(self) -> str:
         """The block that may still change."""
         return self._open
+
+    def end(self, most: int) -> str:
+        """As much of the open block as it takes to draw its last lines.
+
+        Code alone can be cut anywhere, and is what grows long: to colour all of it for every word
+        takes longer than the words.
+        """
+        lines = self._open.rsplit("\n", most) if self._fence else []
+        return "\n".join([self._fence_line, *lines[1:]]) if len(lines) > most else self._open
 
     def feed(self, text: str) -> list[str]:
         """Add text; the blocks that it ended."""
@@ -56,5 +66,6 @@ class Blocks:
             self._fence = "" if closes else self._fence
         elif found is not None:
             self._fence = found[1]
+            self._fence_line = line
         elif not line.strip() and self._blank_at < 0:
             self._blank_at = self._looked - len(line) - 1

@@ -67,7 +67,7 @@ class OnTerminal:
         drawn = ""
         while not self._ended.wait(_DRAWING_S):
             with self._lock:
-                text = self._blocks.open
+                text = self._blocks.end(self._console.height)
                 if text != drawn and not self._ended.is_set():
                     self._draw(self._rendered(text))
                     drawn = text

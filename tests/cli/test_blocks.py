@@ -59,6 +59,25 @@ def test_block_is_open_until_the_next_one_begins():
     assert (["one"], "t") == cut(["one\n\n", "t"])
 
 
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("Thus:\n```py\na\nb\nc\nd", "```py\nc\nd"),
+        ("```py\na", "```py\na"),
+        ("```py\na\nb\nc\n```\nd", "```py\na\nb\nc\n```\nd"),
+        ("1. a\n2. b\n3. c", "1. a\n2. b\n3. c"),
+    ],
+    ids=["code", "short", "closed", "list"],
+)
+def test_end_of_code_is_enough_to_draw_it(text, end):
+    """Of a list it is not: its numbers count from the first."""
+    blocks = Blocks()
+    blocks.feed(text)
+
+    assert end == blocks.end(2)
+    assert text == blocks.open
+
+
 @given(strategies.text(alphabet="ab `~\n-", max_size=60), strategies.data())
 def test_nothing_is_lost_or_doubled(text, data):
     """Whatever it is, and however it is cut: only blank lines go."""
