@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import click
 
 from cloudllm_sync.attachments import Attachment
-from cloudllm_sync.cli.choosing import model_option, opened_client
+from cloudllm_sync.cli.choosing import max_tokens_option, model_option, opened_client
 from cloudllm_sync.cli.display import JSONLines, Plain, Shown, is_terminal, show
 from cloudllm_sync.cli.exits import leave_by
 from cloudllm_sync.clients.client import Client
-from cloudllm_sync.streaming.stream import ChatStream
 from cloudllm_sync.values import ChatOptions, Message, Role
+
+if TYPE_CHECKING:
+    from cloudllm_sync.session.session import LLMSession
 
 __all__ = ["command"]
 
@@ -26,6 +28,7 @@ _FILTERED = 7
 @model_option
 @click.option("--system", default="", metavar="TEXT", help="What the model is told first.")
 @click.option("-s", "--session", metavar="NAME", help="Go on with a conversation that is kept.")
+@max_tokens_option
 @click.option("-a", "--attach", metavar="FILE", multiple=True, help="A picture or document.")
 @click.option("-o", "--option", "given", metavar="NAME=VALUE", multiple=True, help="temperature=0")
 @click.option("--json", "as_json", is_flag=True, help="Chunks as JSON lines.")
@@ -35,6 +38,7 @@ def command(
     model: Optional[str],
     system: str,
     session: Optional[str],
+    max_tokens: int,
     attach: tuple[str, ...],
     given: tuple[str, ...],
     as_json: bool,
@@ -58,7 +62,8 @@ def command(
             messages.append(Message(Role.USER, question, attachments=attachments))
             stream = client.send_message_stream(messages, options=options)
         else:
-            stream = _in_session(client, session, system, question, attachments, options)
+            talk = _session(client, session, system, max_tokens)
+            stream = talk.stream(question, attachments=attachments, options=options)
         message = show(stream, _shown(as_json, plain))
         if message.finish_reason == "content_filter":
             leave_by(_FILTERED)
@@ -74,21 +79,13 @@ def _question(words: tuple[str, ...]) -> str:
     return question
 
 
-def _in_session(
-    client: Client,
-    name: str,
-    system: str,
-    question: str,
-    attachments: tuple[Attachment, ...],
-    options: Optional[ChatOptions],
-) -> ChatStream:
+def _session(client: Client, name: str, system: str, max_tokens: int) -> LLMSession:
     from cloudllm_sync.cli.conversations import opened_store
     from cloudllm_sync.session.session import LLMSession
 
-    session = LLMSession(client, system, session_id=name, store=opened_store(), turn_timeout=0)
-    stream = session.stream(question, attachments=attachments, options=options)
-    assert stream is not None
-    return stream
+    return LLMSession(
+        client, system, max_tokens, session_id=name, store=opened_store(), turn_timeout=0
+    )
 
 
 def _shown(as_json: bool, plain: bool) -> Shown:

@@ -9,7 +9,7 @@ from typing import Optional
 import click
 
 from cloudllm_sync.cli.chat_commands import Commands
-from cloudllm_sync.cli.choosing import model_option, opened_client
+from cloudllm_sync.cli.choosing import MAX_TOKENS, max_tokens_option, model_option, opened_client
 from cloudllm_sync.cli.conversing import Conversing
 from cloudllm_sync.cli.display import Plain, is_terminal, show
 from cloudllm_sync.cli.exits import complain
@@ -18,7 +18,6 @@ from cloudllm_sync.streaming.stream import ChatStream
 
 __all__ = ["command", "run_chat"]
 
-_MAX_TOKENS = 32_768
 _QUOTES = '"""'
 
 
@@ -26,13 +25,7 @@ _QUOTES = '"""'
 @model_option
 @click.option("-s", "--session", metavar="NAME", help="Keep it, or go on with it.")
 @click.option("--system", default="", metavar="TEXT", help="What the model is told first.")
-@click.option(
-    "--max-tokens",
-    type=click.IntRange(1),
-    default=_MAX_TOKENS,
-    show_default=True,
-    help="The longest request: what is older is left out.",
-)
+@max_tokens_option
 @click.option("--plain", is_flag=True, help="No Markdown.")
 def command(
     model: Optional[str], session: Optional[str], system: str, max_tokens: int, plain: bool
@@ -50,7 +43,7 @@ def run_chat(
     *,
     session: Optional[str] = None,
     system: str = "",
-    max_tokens: int = _MAX_TOKENS,
+    max_tokens: int = MAX_TOKENS,
     plain: bool = False,
 ) -> None:
     """Read, ask and print until the input ends."""

@@ -19,9 +19,18 @@ from cloudllm_sync.clients.client import Client
 from cloudllm_sync.clients.ollama import address_of
 from cloudllm_sync.clients.registry import open_client
 
-__all__ = ["DEFAULTS", "DEMO", "model_option", "ollama_models", "opened_client"]
+__all__ = [
+    "DEFAULTS",
+    "DEMO",
+    "MAX_TOKENS",
+    "max_tokens_option",
+    "model_option",
+    "ollama_models",
+    "opened_client",
+]
 
 DEMO = "demo"
+MAX_TOKENS = 32_768
 MODEL_VARIABLE = "CLOUDLLM_MODEL"
 # Provider, its key's variables, and what is asked there if nobody names a model.
 DEFAULTS = (
@@ -48,6 +57,17 @@ def model_option(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="PROVIDER:MODEL",
         envvar=MODEL_VARIABLE,
         help="Which model answers, as claude:claude-sonnet-5; demo is the embedded server.",
+    )(command)
+
+
+def max_tokens_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--max-tokens` for a command that goes on with conversations."""
+    return click.option(
+        "--max-tokens",
+        type=click.IntRange(1),
+        default=MAX_TOKENS,
+        show_default=True,
+        help="The longest request of a conversation: what is older is left out.",
     )(command)
 
 

@@ -179,6 +179,17 @@ def test_session_goes_on(run, server, model):
     assert [("user", "One"), ("assistant", "Hello there."), ("user", "Two")] == asked(server)
 
 
+def test_session_holds_as_much_as_a_chat_does(run, server, model):
+    """Half of it is a diff, say; and more can be asked for."""
+    diff = "+word\n" * 15_000
+    piped = run("ask", "-m", model, "-s", "trip", input=diff)
+    refused = run("ask", "-m", model, "-s", "trip", input=2 * diff)
+    raised = run("ask", "-m", model, "-s", "trip", "--max-tokens", "100000", input=2 * diff)
+
+    assert [0, 1, 0] == [piped[1], refused[1], raised[1]]
+    assert "max_tokens" in refused[0]
+
+
 def test_what_is_piped_in_may_be_any_bytes(start, server, model, tmp_path):
     """As a diff of a file in Latin-1 has them."""
     (tmp_path / "diff").write_bytes(b"-caf\xe9\n")
