@@ -105,9 +105,10 @@ def opened_client(model: Optional[str], *, may_ask: bool = False) -> Iterator[Cl
 
 def ollama_models() -> Optional[list[str]]:
     """The models of the Ollama at `OLLAMA_HOST`, or on this machine; None if there is none."""
-    address = urlsplit(address_of(os.environ.get("OLLAMA_HOST", "").strip()))
-    kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
     try:
+        address = urlsplit(address_of(os.environ.get("OLLAMA_HOST", "").strip()))
+        is_https = address.scheme == "https"
+        kind = http.client.HTTPSConnection if is_https else http.client.HTTPConnection
         connection = kind(address.hostname or "localhost", address.port, timeout=_OLLAMA_S)
         with contextlib.closing(connection):
             connection.request("GET", f"{address.path.rstrip('/')}/api/tags")

@@ -163,6 +163,15 @@ def test_ollama_is_found(run, server, monkeypatch):
     assert ["/api/tags", "/api/chat"] == [request.path for request in server.requests]
 
 
+def test_ollama_at_no_address_is_not_found(run, monkeypatch):
+    """A word that is wrong in a variable is no reason for a traceback."""
+    monkeypatch.setenv("OLLAMA_HOST", "http://[bad")
+    printed, code = run("ask", "Hi")
+
+    assert 2 == code
+    assert "no model" in printed
+
+
 def test_demo_needs_nothing(run):
     """The embedded server answers."""
     printed, code = run("ask", "-m", "demo", "Write a haiku")
