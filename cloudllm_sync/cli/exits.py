@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -50,9 +51,20 @@ def leave_by(code: int) -> NoReturn:
     raise click.exceptions.Exit(code)
 
 
+class _Complaints(logging.Handler):
+    """What is logged, and why, in words: nobody asked for a traceback."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        words = record.getMessage()
+        error = record.exc_info[1] if record.exc_info else None
+        complain(words if error is None else f"{words} ({type(error).__name__}: {error})")
+
+
 @contextlib.contextmanager
 def telling_errors() -> Iterator[None]:
-    """Errors as words and exit codes."""
+    """Errors as words and exit codes, warnings as words."""
+    logger, complaints = logging.getLogger("cloudllm_sync"), _Complaints(logging.WARNING)
+    logger.addHandler(complaints)
     try:
         yield
     except CloudLLMError as error:
@@ -68,6 +80,8 @@ def telling_errors() -> Iterator[None]:
         complain(f"{type(error).__name__}: {error}")
         _give_up_output()
         leave_by(1)
+    finally:
+        logger.removeHandler(complaints)
 
 
 def _give_up_output() -> None:

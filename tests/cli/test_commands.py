@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import os
+import sqlite3
 
 import click
 import pytest
@@ -14,7 +16,7 @@ from cloudllm_sync.cli.choosing import DEFAULTS
 from cloudllm_sync.cli.commands import cloudllm
 from cloudllm_sync.cli.exits import EXIT_CODES
 from cloudllm_sync.clients.registry import known_providers
-from cloudllm_sync.testing import FakeServer
+from cloudllm_sync.testing import FakeServer, Raw, Reply, openai_events
 
 PATIENCE_S = 30
 
@@ -42,6 +44,26 @@ def test_piped_chat_answers_line_by_line(run, server, model):
 
     assert ("Hello there.\nHello there.\n", 0) == (printed, code)
     assert 3 == len(server.requests[1].json["messages"])
+
+
+def test_warnings_are_words(start, run, server, model, tmp_path):
+    """What is logged of a reply that cannot be kept has a traceback, for those who keep logs."""
+
+    def break_the_file(request):
+        with contextlib.closing(sqlite3.connect(tmp_path / "data" / "conversations.db")) as file:
+            file.execute("DROP TABLE messages")
+        return Raw(*openai_events(Reply("One two three"))[:3])
+
+    (tmp_path / "lines").write_text("One\n")
+    run("sessions")
+    server.add(break_the_file)
+    with open(tmp_path / "lines", "rb") as lines:
+        process = start("chat", "-m", model, "-s", "trip", stdin=lines)
+    out, err = process.communicate(timeout=PATIENCE_S)
+
+    assert b"One two\n" == out
+    assert b"cloudllm: the partial reply could not be kept (StoreError: " in err
+    assert b"Traceback" not in err
 
 
 def test_default_models_are_those_of_their_clients():
