@@ -62,7 +62,10 @@ def run_chat(
 
 def _converse(talk: Conversing, *, plain: bool) -> None:
     with contextlib.suppress(ImportError):  # Windows has none; input() works without
-        import readline  # noqa: F401
+        import readline
+
+        # Python turns it off for its own prompt, since 3.9.2.
+        readline.parse_and_bind("set enable-bracketed-paste on")
     commands = Commands(talk)
     click.secho(f"{talk.model} · /help, Ctrl-D leaves", dim=True)
     commands.show_last()

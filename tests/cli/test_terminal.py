@@ -64,6 +64,10 @@ class Terminal:
     def press(self, key):
         self._run("send-keys", key)
 
+    def paste(self, text):
+        self._run("set-buffer", text)
+        self._run("paste-buffer", "-p")
+
     def screen(self, *options):
         return self._run("capture-pane", "-p", *options)
 
@@ -186,6 +190,20 @@ def test_several_lines_are_one_message(terminal, server, model):
         time.sleep(0.02)  # another program reads
 
     assert ["one\ntwo", "three\n\nfour"] == [
+        request.json["messages"][-1]["content"] for request in server.requests
+    ]
+
+
+def test_paste_is_one_message(terminal, server, model):
+    """It waits for Enter."""
+    chat = terminal("chat", "-m", model)
+    chat.wait_for("you>")
+    chat.paste("one\n\ntwo\n")
+    chat.wait_for("two")
+    chat.press("Enter")
+    chat.wait_for("Hello there.")
+
+    assert ["one\n\ntwo\n"] == [
         request.json["messages"][-1]["content"] for request in server.requests
     ]
 
