@@ -13,6 +13,7 @@ from cloudllm_sync.cli.choosing import max_tokens_option, model_option, opened_c
 from cloudllm_sync.cli.display import JSONLines, Plain, Shown, is_terminal, show
 from cloudllm_sync.cli.exits import leave_by
 from cloudllm_sync.clients.client import Client
+from cloudllm_sync.streaming.stream import ChatStream
 from cloudllm_sync.values import ChatOptions, Message, Role
 
 if TYPE_CHECKING:
@@ -57,14 +58,16 @@ def command(
     attachments = tuple(map(_attachment, attach))
     options = _options(given)
     with opened_client(model) as client:
-        if session is None:
+
+        def ask() -> ChatStream:
+            if session is not None:
+                talk = _session(client, session, system, max_tokens)
+                return talk.stream(question, attachments=attachments, options=options)
             messages = [Message(Role.SYSTEM, system)] if system else []
             messages.append(Message(Role.USER, question, attachments=attachments))
-            stream = client.send_message_stream(messages, options=options)
-        else:
-            talk = _session(client, session, system, max_tokens)
-            stream = talk.stream(question, attachments=attachments, options=options)
-        message = show(stream, _shown(as_json, plain))
+            return client.send_message_stream(messages, options=options)
+
+        message = show(ask, _shown(as_json, plain))
         if message.finish_reason == "content_filter":
             leave_by(_FILTERED)
 

@@ -89,11 +89,11 @@ def _converse(talk: Conversing, *, plain: bool) -> None:
 
 def _print(stream: ChatStream, *, plain: bool) -> None:
     if plain or not is_terminal():
-        show(stream, Plain())
+        show(lambda: stream, Plain())
         return
     from cloudllm_sync.cli.markdown import OnTerminal
 
-    show(stream, OnTerminal())
+    show(lambda: stream, OnTerminal())
 
 
 def _typed() -> Optional[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any, Protocol
+from typing import Any, Callable, Protocol
 
 from cloudllm_sync.cli.exits import complain
 from cloudllm_sync.cli.printable import printable
@@ -39,15 +39,15 @@ def is_terminal() -> bool:
     return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def show(stream: ChatStream, shown: Shown) -> Message:
-    """Show a reply as it comes.
+def show(ask: Callable[[], ChatStream], shown: Shown) -> Message:
+    """Ask, and show the reply as it comes.
 
     Raises:
         CloudLLMError: It failed; what had come is shown.
         KeyboardInterrupt: Ctrl-C; the same.
     """
     try:
-        with stream:
+        with ask() as stream:
             for chunk in stream:
                 shown.chunk(chunk)
             message = stream.result()

@@ -142,6 +142,14 @@ def test_error_is_a_json_line_too(run, server, model):
     assert "StreamInterrupted" == json.loads(lines[2])["error"]["type"]
 
 
+def test_refusal_is_a_json_line_too(run, server, model):
+    """What reads the lines need not read standard error."""
+    server.add(error_reply(400, "no"))
+    line = run("ask", "-m", model, "--json", "Hi")[0].splitlines()[0]
+
+    assert "BadRequestError" == json.loads(line)["error"]["type"]
+
+
 def test_without_a_model_it_says_how_to_get_one(run):
     """All four ways."""
     printed, code = run("ask", "Hi")
