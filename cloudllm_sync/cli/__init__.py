@@ -5,7 +5,10 @@ from __future__ import annotations
 import gc
 import io
 import os
+import signal
 import sys
+from types import FrameType
+from typing import Optional
 
 __all__ = ["main"]
 
@@ -17,6 +20,7 @@ def main() -> None:
     # Imports make many objects and no garbage: looking for it is a twelfth of what a start costs.
     gc.disable()
     _take_any_text()
+    _end_in_order()
     try:
         from cloudllm_sync.cli.commands import cloudllm
     except KeyboardInterrupt:
@@ -26,6 +30,18 @@ def main() -> None:
             raise
         sys.exit('the command line needs an extra: pip install "cloudllm-sync[cli]"')
     cloudllm(prog_name="cloudllm")
+
+
+def _end_in_order() -> None:
+    """Not at once, as signals do: a terminal needs its cursor, others a session's lease."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # not by nohup
+            signal.signal(number, _end)
+
+
+def _end(number: int, frame: Optional[FrameType]) -> None:
+    sys.exit(128 + number)
 
 
 def _take_any_text() -> None:

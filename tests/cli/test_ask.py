@@ -251,6 +251,19 @@ def test_ctrl_c_ends_it(start, server, model):
     assert b"Traceback" not in err
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_signals_end_it_in_order(start, run, server, model, name):
+    """As `timeout` sends them: the line ends, and others may go on with the session at once."""
+    server.add(Raw(*WORDS[:3], WaitFor(threading.Event())))
+    process = start("ask", "-m", model, "-s", "trip", "Hi")
+    process.stdout.read(7)
+    process.send_signal(getattr(signal, name))
+    out, err = process.communicate(timeout=PATIENCE_S)
+
+    assert (b"\n", b"", 128 + getattr(signal, name)) == (out, err, process.returncode)
+    assert 0 == run("ask", "-m", model, "-s", "trip", "Hi")[1]
+
+
 def test_nobody_who_reads_ends_it(start, server, model):
     """As when `head` has enough: quietly, and the provider's stream is closed."""
     server.add(Reply(["word "] * 100_000))
