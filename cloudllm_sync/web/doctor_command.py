@@ -5,6 +5,7 @@ Django's own, `manage.py cloudllm_doctor`, sees the settings and the middleware,
 
 from __future__ import annotations
 
+import ast
 import os
 from typing import Any, Optional
 
@@ -26,7 +27,13 @@ _FORM = "CLOUDLLM_{}"
 @click.option("--nginx", metavar="PATH", help="Its configuration.")
 @click.option("--streams", type=click.IntRange(1), help="How many replies are wanted at once.")
 @click.option("--asgi", is_flag=True, help="The site is served by ASGI.")
-@click.option("--set", "given", metavar="NAME=VALUE", multiple=True, help="A setting of the site.")
+@click.option(
+    "--set",
+    "given",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A setting of the site, as Python writes it.",
+)
 def command(
     gunicorn: Optional[str],
     nginx: Optional[str],
@@ -73,6 +80,6 @@ def _pair(setting: str) -> tuple[str, Any]:
     if not equals:
         raise click.UsageError(f"--set {setting!r}: write NAME=VALUE, as one of {', '.join(NAMES)}")
     try:
-        return name, float(value)
-    except ValueError:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
         return name, value

@@ -147,6 +147,24 @@ def test_doctor_says_what_is_wrong_and_fails(run, arguments, found):
     assert found in printed
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "MAX_RETRIES=2",
+        "MAX_TOKENS=9000",
+        "ALLOW_HTTP=True",
+        "TIMEOUTS={'idle_s': 30}",
+        "HEARTBEAT_S=0.5",
+        "PROTOCOL=ai-sdk",
+    ],
+)
+def test_doctor_takes_settings_of_every_kind(run, setting):
+    """As they stand in the site's settings; a word needs no quotes."""
+    assert ("Nothing found that keeps replies from streaming.\n", 0) == run(
+        "doctor", "--set", setting
+    )
+
+
 def test_doctor_finds_nothing_wrong_with_threads(run):
     """Then it ends with 0."""
     printed, code = run("doctor", "--gunicorn", "--threads 64 shop:app", "--streams", "50")
