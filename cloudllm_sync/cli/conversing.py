@@ -102,10 +102,16 @@ class Conversing:
         self.session = self._session(name, store)
 
     def load(self, name: str) -> None:
-        """Go on with a conversation that is kept; an unknown name begins one."""
-        self._store, self.name = opened_store(), name
-        self._asked = None
-        self.session = self._session(name, self._store)
+        """Go on with a conversation that is kept; an unknown name begins one.
+
+        Raises:
+            ConfigurationError: The one that is left would be lost, or it is no name.
+        """
+        if self.name is None and self.turns:
+            raise ConfigurationError("this chat is kept nowhere: /save NAME first, or /quit")
+        store = opened_store()
+        self.session = self._session(name, store)
+        self._store, self.name, self._asked = store, name, None
 
     def use(self, model: str) -> None:
         """Have another model answer from now on.

@@ -91,6 +91,14 @@ def test_chat_that_is_kept_goes_on(converse, server, model):
     assert ["Hi", "Hello there.", "More"] == asked(server)
 
 
+def test_load_does_not_leave_what_is_kept_nowhere(converse, server, model):
+    """A word typed wrong would cost the whole chat."""
+    printed = converse("Hi", "/load trip", "More", "/save trip", "/load a\tb", "Yet", model=model)
+
+    assert "[this chat is kept nowhere: /save NAME first, or /quit]" in printed
+    assert ["Hi", "More", "Yet"] == asked(server)[::2]
+
+
 def test_chat_that_cannot_be_kept_goes_on(converse, server, model, monkeypatch, tmp_path):
     """It is in memory alone, and would be lost."""
     (tmp_path / "file").touch()
