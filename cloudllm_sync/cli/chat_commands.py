@@ -6,7 +6,7 @@ from typing import Callable, Optional
 
 import click
 
-from cloudllm_sync.cli.conversations import opened_store
+from cloudllm_sync.cli.conversations import all_kept
 from cloudllm_sync.cli.conversing import Conversing
 from cloudllm_sync.cli.printable import printable
 from cloudllm_sync.errors import ConfigurationError, StoreError
@@ -86,7 +86,7 @@ class Commands:
 
     def _load(self, name: str) -> None:
         if not name:
-            names = [info.session_id for info in opened_store().sessions()]
+            names = [info.session_id for info in all_kept()]
             click.echo("\n".join(names) or "[none is kept]")
             return
         self._talk.load(name)

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
-from typing import Optional
 
 import click
 
-from cloudllm_sync.cli.conversations import opened_store
+from cloudllm_sync.cli.conversations import all_kept, opened_store
 from cloudllm_sync.cli.exits import complain, leave_by
 from cloudllm_sync.cli.printable import printable
-from cloudllm_sync.session.stores import SessionInfo
 from cloudllm_sync.values import Role
 
 __all__ = ["command"]
-
-_PAGE = 100
 
 
 @click.group("sessions", invoke_without_command=True)
@@ -25,7 +21,7 @@ def command(context: click.Context) -> None:
     """List the conversations that are kept, the latest first."""
     if context.invoked_subcommand is not None:
         return
-    for info in sorted(_all(), key=lambda info: info.updated_at, reverse=True):
+    for info in all_kept():
         when = dt.datetime.fromtimestamp(info.updated_at).strftime("%Y-%m-%d %H:%M")
         tokens = info.usage.total_tokens
         click.echo(f"{when}  {info.length:4} messages  {tokens:7} tokens  {info.session_id}")
@@ -68,17 +64,6 @@ def export(path: str, prefix: str) -> None:
 def import_(path: str) -> None:
     """Read what `export` wrote."""
     click.echo(f"{opened_store().import_(path)} read")
-
-
-def _all() -> list[SessionInfo]:
-    store = opened_store()
-    found: list[SessionInfo] = []
-    after: Optional[str] = ""
-    while after is not None:
-        page = store.sessions(after=after, limit=_PAGE)
-        found += page
-        after = page[-1].session_id if len(page) == _PAGE else None
-    return found
 
 
 def _unknown(name: str) -> None:

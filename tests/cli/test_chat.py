@@ -12,6 +12,7 @@ from rich.console import Console
 
 from cloudllm_sync import MessageChunk
 from cloudllm_sync.cli import chat as chat_module, choosing
+from cloudllm_sync.cli.conversations import opened_store
 from cloudllm_sync.cli.markdown import OnTerminal
 from cloudllm_sync.testing import Raw, Reply, error_reply, openai_events
 from cloudllm_sync.testing.demo import demo_model
@@ -89,6 +90,18 @@ def test_chat_that_is_kept_goes_on(converse, server, model):
     assert "[new is new]" in printed
     assert "'trip' is kept already" in printed
     assert ["Hi", "Hello there.", "More"] == asked(server)
+
+
+def test_load_lists_all_that_is_kept(converse, run, model):
+    """The latest first, as `cloudllm sessions` does."""
+    store = opened_store()
+    for number in range(101):
+        store.append(f"{number:03}", 0, [], None)
+    printed = converse("/load", model=model)
+    names = [line.rpartition(" ")[2] for line in run("sessions")[0].splitlines()]
+
+    assert "\n".join(names) in printed
+    assert ["100", "000"] == [names[0], names[-1]]
 
 
 def test_load_does_not_leave_what_is_kept_nowhere(converse, server, model):
