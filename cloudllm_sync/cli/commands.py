@@ -50,7 +50,8 @@ class _Commands(click.Group):
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or no model, 3 key refused, 4 rate or "
-    "quota, 5 not reached or too late, 6 cut off, 130 Ctrl-C, 141 nobody reads the output.",
+    "quota, 5 not reached or too late, 6 cut off, 7 filtered, 130 Ctrl-C, 141 nobody reads the "
+    "output.",
 )
 @click.version_option(cloudllm_sync.__version__, "-V", "--version", package_name="cloudllm-sync")
 def cloudllm() -> None:
