@@ -23,13 +23,14 @@ def main() -> None:
     _end_in_order()
     try:
         from cloudllm_sync.cli.commands import cloudllm
+
+        cloudllm(prog_name="cloudllm")
     except KeyboardInterrupt:
         sys.exit(130)
     except ImportError as error:
         if error.name not in _OF_THE_EXTRA:
             raise
         sys.exit('the command line needs an extra: pip install "cloudllm-sync[cli]"')
-    cloudllm(prog_name="cloudllm")
 
 
 def _end_in_order() -> None:

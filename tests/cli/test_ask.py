@@ -276,11 +276,13 @@ def test_nobody_who_reads_ends_it(start, server, model):
     assert server.wait_until_idle(PATIENCE_S)
 
 
-def test_command_line_without_its_extra_says_so(start, monkeypatch, tmp_path):
-    """What to install, in a line."""
-    (tmp_path / "click.py").write_text("raise ModuleNotFoundError('no click', name='click')")
+@pytest.mark.parametrize("missing", ["click", "platformdirs"])
+def test_command_line_without_its_extra_says_so(start, monkeypatch, tmp_path, model, missing):
+    """What to install, in a line; also where Flask, say, has brought click alone."""
+    (tmp_path / f"{missing}.py").write_text(f"raise ModuleNotFoundError(name={missing!r})")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
-    process = start("ask", "Hi")
+    process = start("ask", "-m", model, "-s", "trip", "Hi")
     _, err = process.communicate(timeout=PATIENCE_S)
 
     assert b'pip install "cloudllm-sync[cli]"' in err
+    assert b"Traceback" not in err
