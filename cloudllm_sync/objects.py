@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -15,6 +16,8 @@ from typing import Any, TypeVar, Union, cast
 import attrs
 import msgspec
 import msgspec.structs
+
+from cloudllm_sync.known_types import known
 
 __all__ = ["ObjectReader", "name_of", "parsed_reply"]
 
@@ -73,7 +76,7 @@ def _is_json(error: ValueError) -> bool:
 
 def _decoded(text: str, kind: type[_Object]) -> _Object:
     try:
-        return msgspec.json.decode(text, type=kind)
+        return msgspec.json.decode(text, type=known(kind))
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ValueError(str(error)) from error
     except TypeError as error:
@@ -107,6 +110,8 @@ class ObjectReader:
             ) from error
         self._read = functools.partial(jiter.from_json, partial_mode="on")
         self._read_half = functools.partial(jiter.from_json, partial_mode="trailing-strings")
+        with contextlib.suppress(TypeError):  # said when the whole is read
+            known(kind)
         self._kind = kind
         self._pieces: list[str] = []
         self._length = 0

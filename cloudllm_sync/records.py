@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import attrs
 import msgspec
 
+from cloudllm_sync.known_types import known
 from cloudllm_sync.values import Message, TokenUsage
 
 __all__ = [
@@ -86,6 +87,6 @@ def _as_dict(value: Any) -> Any:
 
 def _from_record(record: Mapping[str, Any], kind: type[_Value]) -> _Value:
     try:
-        return msgspec.convert(record, kind)
+        return msgspec.convert(record, known(kind))
     except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"no record of a {kind.__name__}: {error}") from error

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+
+from cloudllm_sync.known_types import known
 
 __all__ = ["has_free_keys", "holds_itself", "reply_schema", "schema_of"]
 
@@ -23,15 +26,17 @@ def schema_of(kind: Any) -> dict[str, Any]:
     Raises:
         TypeError: It has no JSON form.
     """
+    with contextlib.suppress(TypeError, NotImplementedError):  # said below, in its words
+        known(kind)
     try:
-        (schema,), known = msgspec.json.schema_components([kind], ref_template=_NAME)
+        (schema,), parts = msgspec.json.schema_components([kind], ref_template=_NAME)
     except NotImplementedError as error:  # a default that is made of the object itself
         raise TypeError(str(error)) from error
-    looped = {name for name in known if _leads_to(name, known[name], known, set())}
+    looped = {name for name in parts if _leads_to(name, parts[name], parts, set())}
     # The outermost is no reference in any case: providers want an object there.
-    found: dict[str, Any] = _inlined(known.get(schema.get("$ref", ""), schema), known, looped)
+    found: dict[str, Any] = _inlined(parts.get(schema.get("$ref", ""), schema), parts, looped)
     if looped & _names_in(found):
-        found["$defs"] = {name: _inlined(known[name], known, looped) for name in sorted(looped)}
+        found["$defs"] = {name: _inlined(parts[name], parts, looped) for name in sorted(looped)}
     return found
 
 
