@@ -58,8 +58,9 @@ def run():
 def start():
     """Starts the command line as a process of its own."""
     started = []
-    # A shell starts background jobs with SIGINT ignored, and children inherit that.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A shell starts background jobs with SIGINT ignored, nohup with SIGHUP; children inherit that.
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
 
     def start(*arguments, **options):
         process = subprocess.Popen(
@@ -71,7 +72,8 @@ def start():
         return process
 
     yield start
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
     for process in started:
         process.kill()
         process.communicate()

@@ -30,7 +30,7 @@ def test_loggers_are_one_tree():
     ]
 
     assert names
-    assert [] == [name for name in names if not name.startswith("cloudllm_sync.")]
+    assert [] == [name for name in names if not f"{name}.".startswith("cloudllm_sync.")]
 
 
 def test_nothing_secret_and_nothing_for_a_chunk_is_logged(caplog):
