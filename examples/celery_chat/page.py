@@ -17,7 +17,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Optional
 
 HERE = pathlib.Path(__file__).resolve().parent
 EXAMPLES = HERE.parent
@@ -28,7 +27,7 @@ from chats import Conversations  # noqa: E402
 from running import open_running  # noqa: E402
 
 from cloudllm_sync import ChatStream, CloudLLMError, open_client, open_store  # noqa: E402
-from cloudllm_sync.relay import Followed, open_relay  # noqa: E402
+from cloudllm_sync.relay import open_relay  # noqa: E402
 from cloudllm_sync.testing import FakeServer  # noqa: E402
 from cloudllm_sync.testing.demo import demo_model  # noqa: E402
 
@@ -37,13 +36,13 @@ try:
 except ImportError:
     sys.exit('this example needs Celery: pip install "cloudllm-sync[celery]"')
 
-# How long a reply may wait for a worker.
-_QUEUED_S = 60
 _WORKER = ("--quiet", "worker", "--pool", "threads", "--concurrency", "32", "-l", "WARNING")
 
 
 class QueuedConversations(Conversations):
     """Conversations whose replies are made by workers."""
+
+    begins_within_s = 60.0  # a worker may be busy
 
     def begin(self, chat: str, text: str) -> str:
         """Have a worker ask; the key under which its reply is to be followed."""
@@ -52,11 +51,6 @@ class QueuedConversations(Conversations):
         self.running.put(chat, asked, if_free=True)
         tasks.answer.apply_async((chat, asked), task_id=asked["key"])
         return asked["key"]
-
-    def follow(self, key: str, after: Optional[str]) -> Followed:
-        """A reply that may still wait for a worker."""
-        is_asked = self.running.get(key) is not None
-        return self.relay.follow(key, after=after, wait_s=_QUEUED_S if is_asked else 0)
 
     def stop(self, key: str) -> bool:
         """End a reply, also one that no worker has begun."""

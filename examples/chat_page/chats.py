@@ -33,8 +33,11 @@ _TITLE_CHARACTERS = 40
 class Conversations(abc.ABC):
     """Conversations in a store, and the replies that are on their way just now.
 
-    Store, relay and `running` may be shared by any number of processes.
+    Store, relay and `running` may be shared by any number of processes. `running` knows a reply by
+    its conversation, and by its key.
     """
+
+    begins_within_s = 5.0
 
     def __init__(self, store: SessionStore, relay: Relay, running: Running) -> None:
         self.store = store
@@ -46,8 +49,12 @@ class Conversations(abc.ABC):
         """Ask; the key under which the reply is to be followed."""
 
     def follow(self, key: str, after: Optional[str]) -> Followed:
-        """A reply from its beginning, or the rest of it for a browser whose line was cut."""
-        return self.relay.follow(key, after=after)
+        """A reply from its beginning, or the rest of it for a browser whose line was cut.
+
+        One that was asked for may still wait for whoever publishes it.
+        """
+        is_asked = self.running.get(key) is not None
+        return self.relay.follow(key, after=after, wait_s=self.begins_within_s if is_asked else 0)
 
     def stop(self, key: str) -> bool:
         """End a reply; whether it was on its way."""
@@ -98,6 +105,7 @@ class Conversations(abc.ABC):
             pass  # whoever follows is told
         finally:
             self.running.drop(chat, asked)
+            self.running.drop(asked["key"], asked)
 
 
 class Chats(Conversations):
@@ -120,6 +128,7 @@ class Chats(Conversations):
         asked = self.new_question(chat, text)
         stream = self._session(chat).stream(text)
         try:
+            self.running.put(asked["key"], asked)
             self.running.put(chat, asked)
         except BaseException:
             stream.close()  # or it would keep the conversation busy
@@ -130,7 +139,7 @@ class Chats(Conversations):
     def answer(self, chat: str, asked: dict[str, str]) -> None:
         """Ask and publish on this thread: what a task does. A refusal is published, too."""
         with contextlib.suppress(RelayKeyError):
-            self.follow(asked["key"], None)  # raises, unless it was stopped before it began
+            self.relay.follow(asked["key"])  # raises, unless it was stopped before it began
             self.running.drop(chat, asked)
             return
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+import threading
 
 import pytest
 from sites import ROOT
@@ -58,6 +59,24 @@ def test_stop_ends_a_reply_that_waits_for_a_worker(conversations):
     with pytest.raises(StreamCancelled):
         conversations.follow(key, None).result()
     assert conversations.one("stopped")["running"] is None
+
+
+def test_page_may_follow_before_the_reply_is_published(conversations):
+    """The thread that publishes it may begin later than the page that was told its key."""
+    with FakeServer("Hello") as server:
+        client = open_client(f"custom:m@{server.base_url}")
+        chats = sys.modules["chats"].Chats(
+            client,
+            MemoryStore(),
+            open_relay("memory:"),
+            sys.modules["running"].open_running("memory:"),
+        )
+        gate, publish = threading.Event(), chats.relay.publish
+        chats.relay.publish = lambda *args: gate.wait(5) and publish(*args)
+        followed = chats.follow(chats.begin("early", "Hi"), None)
+        gate.set()
+
+        assert "Hello" == followed.result().content
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"text"', b'{"text": 1}', b'{"text": " "}'])
