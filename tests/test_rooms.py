@@ -16,6 +16,7 @@ NAME = "cloudllm_sync"
 
 # From ARCHITECTURE.md: a room imports itself and what stands above it.
 FLOORS = (
+    ("known_types",),
     ("attachments", "objects", "prices", "schemas"),
     ("values",),
     ("records",),
