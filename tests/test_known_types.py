@@ -42,9 +42,16 @@ def at_once(function, count=4):
     return found
 
 def new_class():
-    part = attrs.make_class("Part", {"a": attrs.field(type=int, default=0)})
-    parts = {f"f{n}": attrs.field(type=Optional[part], default=None) for n in range(20)}
-    return attrs.make_class("Whole", parts)
+    @attrs.define
+    class Part:
+        a: int = 0
+
+    class Whole:
+        __annotations__ = {f"f{n}": Optional[Part] for n in range(20)}
+
+    for n in range(20):
+        setattr(Whole, f"f{n}", None)
+    return attrs.define(Whole)
 """
 
 
@@ -105,13 +112,13 @@ def test_what_cannot_be_decoded_is_told():
     """Each time: nothing is remembered of it."""
     for _ in range(2):
         with pytest.raises(TypeError):
-            known(attrs.make_class("Odd", {"a": attrs.field(type=Union[set[int], list[int]])}))
+            known(Union[set[int], list[int]])
 
 
 def test_programs_may_make_classes_for_ever(monkeypatch):
     """Not all of them are kept."""
     monkeypatch.setattr(known_types, "_MOST", 10)
     for _ in range(30):
-        known(attrs.make_class("New", {"a": attrs.field(type=int)}))
+        known(type("New", (), {}))
 
     assert len(known_types._known) <= 10
